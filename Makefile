@@ -1,0 +1,52 @@
+# hookline - `make run` serves, `make test` tests. CFLAGS, PREFIX and DESTDIR belong to the packager.
+PREFIX  ?= /usr/local
+CC      ?= gcc
+V       ?= release
+B       := build/$(V)
+VERSION := $(shell cat VERSION)
+
+PKGS    := libevent libevent_pthreads rdkafka hiredis jansson openssl yaml-0.1 libcurl
+CFLAGS  ?= -O2 -g
+OPT.release :=
+OPT.asan    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+OPT.tsan    := -fsanitize=thread -fno-omit-frame-pointer
+WARN    := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
+           -Wno-missing-field-initializers $(WERROR)
+ALL_CFLAGS = -std=gnu11 $(WARN) $(OPT.$(V)) -iquote include -DHOOKLINE_VERSION='"$(VERSION)"' \
+             -fstack-protector-strong -fPIE -pthread $(PKG_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS = $(OPT.$(V)) -pie -Wl,-z,relro,-z,now -pthread $(LDFLAGS)
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
+LIBS       = $(shell pkg-config --libs $(PKGS))
+
+SRC   := $(wildcard src/*/*.c)
+GEN   := $B/gen/providers.c
+OBJ   := $(SRC:%.c=$B/%.o) $B/gen/providers.o
+LIBOBJ := $(filter-out $B/src/cli/main.o,$(OBJ))
+TESTS := $(patsubst %.c,$B/%,$(wildcard tests/unit/*/test_*.c))
+
+.PHONY: all run demo test unit lint bench fuzz long docs install clean deps hardening
+all: build/hookline
+build/hookline: $B/hookline
+	@ln -sf $(V)/hookline $@
+
+$B/hookline: $(OBJ)
+	$(CC) $(ALL_LDFLAGS) -o $@ $(OBJ) $(LIBS)
+
+$B/%.o: %.c Makefile VERSION
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$B/gen/providers.c: src/source/providers.yaml scripts/embed
+	@mkdir -p $(@D)
+	scripts/embed providers_yaml $< >$@
+$B/gen/%.o: $B/gen/%.c
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+# Unit tests link the whole program but main; a test that brings its own io.c is named *_io.c (see tests/unit/wal).
+$B/libhookline.a: $(LIBOBJ)
+	@rm -f $@; ar rcs $@ $(LIBOBJ)
+$B/tests/%: tests/%.c tests/unit/table.h $B/libhookline.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -iquote tests/unit -MMD -MP $(ALL_LDFLAGS) -o $@ $< $B/libhookline.a $(LIBS) -lcmocka
+
+-include $(OBJ:.o=.d)

@@ -1,0 +1,39 @@
+/* admin - health, metrics, status and events over HTTP, on the main thread's loop. */
+#pragma once
+
+#include "delivery.h"
+#include "intake.h"
+#include "net.h"
+#include "wal.h"
+
+struct admin_cfg { /* section `admin` */
+    char *listen;
+    struct cfg_secret token;
+    char *probes; /* "" none */
+};
+const struct cfg_key *admin_cfg_keys(void);
+void admin_check(const struct admin_cfg *cfg, const struct cfg_node *at, struct err_list *errs);
+
+/* What the answers are made of; set by main as the parts come up (NULL until then). */
+struct admin_view {
+    struct wal *wal;
+    struct intake *intake;
+    struct delivery **sinks;
+    char **sink_names;
+    size_t sinks_n;
+    const char *config_file;
+    int64_t config_loaded_ms;  /* wall */
+    int64_t config_failed_ms;  /* last rejected reload, 0: none */
+    bool config_ok;
+    bool recovering, stopping;
+    int64_t commit_timeout_ms;
+};
+
+struct admin;
+/* Probes open first (before recovery), then the admin listener. The view is read at each request. */
+MUST_CHECK int admin_start(struct admin **out, struct event_base *base, const struct admin_cfg *cfg,
+                           const struct admin_view *view, char *bound, struct err *e);
+void admin_stop(struct admin *a);
+
+/* One event as CloudEvents JSON, as /v1/events shows it (also for `hookline log dump`). */
+void admin_event_json(struct buf *out, const struct record *rec, const char *logid);

@@ -1,0 +1,51 @@
+/* intake - the threads that take requests: route, verify, submit to the log, answer.
+ *
+ * Keeps P1 together with wal: the 2xx is written in the handler of the log's reply and nowhere else. */
+#pragma once
+
+#include "net.h"
+#include "source.h"
+#include "wal.h"
+
+struct intake_limits_cfg { /* section `limits` */
+    uint64_t buffer_bytes, body_bytes, header_bytes;
+    int64_t connections;
+    int64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, commit_timeout_ms;
+};
+const struct cfg_key *intake_limits_keys(void);
+
+/* Whether a sink is at its quota, so that sources routed to it get 503 (P9). */
+struct intake_gate {
+    const char *match_source, *match_type;
+    const atomic_bool *full;
+};
+
+/* What is counted per source, for ever (it outlives reloads). One element a thread. */
+struct source_stats;
+struct source_stats *source_stats_get(const char *source); /* made at first use; main thread */
+
+/* Immutable once published. */
+struct intake_conf {
+    struct intake_limits_cfg limits;
+    struct source_plan **plans;
+    struct source_stats **stats; /* same order */
+    size_t n;
+    struct intake_gate *gates;
+    size_t gates_n;
+};
+
+struct intake;
+/* Binds all addresses and starts `threads` threads. bound (may be NULL): "http://..." of the first, 160 bytes. */
+MUST_CHECK int intake_start(struct intake **out, struct wal *w, const struct intake_conf *conf, char *const *listen,
+                            size_t listen_n, unsigned threads, char *bound, struct err *e);
+/* Publishes a new configuration to all threads; returns when none uses the old one any more. */
+void intake_publish(struct intake *in, const struct intake_conf *conf);
+/* Stops in the order of the shutdown: listeners closed, waiting requests answered, threads joined (at most timeout_ms). */
+void intake_stop(struct intake *in, int64_t timeout_ms);
+
+bool intake_turning(const struct intake *in, int64_t now_mono_ms); /* no loop silent for 60 s */
+unsigned intake_default_threads(void); /* cores that affinity and the cgroup quota give */
+
+/* For /status and /metrics; main thread. */
+void intake_status(const struct intake *in, struct buf *json); /* the value of "sources" */
+void intake_metrics(const struct intake *in, struct buf *out);

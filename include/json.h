@@ -1,0 +1,28 @@
+/* json - look-ups in JSON text by path, without a tree: one pass, no recursion, no allocation.
+ *
+ * Paths are "type", "data.id", "items.0.id"; keys hold no dots. The scanner skips over what it does
+ * not need; it accepts only what RFC 8259 accepts on the way to the answer. Of a repeated key the
+ * first counts. Depth is limited only by the text: nesting is counted, not recursed. Pure. */
+#pragma once
+
+#include "buf.h"
+
+enum json_type { JSON_NONE, JSON_STRING, JSON_NUMBER, JSON_TRUE, JSON_FALSE, JSON_NULL, JSON_OBJECT, JSON_ARRAY };
+
+struct json_value {
+    enum json_type type;
+    struct span raw; /* the value's own bytes; a string without its quotes */
+    bool escaped;    /* a string with backslashes: json_unescape it before use */
+};
+
+/* JSON_NONE when the path is not there or the text is broken before it. */
+struct json_value json_find(struct span text, struct span path);
+/* Several paths in one pass: out[i] answers paths[i]. At most 8. */
+void json_find_all(struct span text, const struct span *paths, size_t n, struct json_value *out);
+
+/* The string's meaning appended to out; false for a broken escape or a lone surrogate. */
+bool json_unescape(struct span raw, struct buf *out);
+
+/* Whether the text is one valid JSON text (RFC 8259, UTF-8) with nothing behind it. Iterative;
+ * nesting deeper than 512 is called invalid. */
+bool json_valid(struct span text);

@@ -1,0 +1,91 @@
+/* net - an HTTP server on one libevent loop: listeners, connections, total deadlines.
+ *
+ * One server belongs to one thread. Used by intake (one a thread, SO_REUSEPORT) and by the admin and
+ * probe listeners. Connections use plain events and buffers of their own; a buffer is held only
+ * while bytes wait in it. Answers leave in the order of their requests; EV_WRITE is armed only after
+ * EAGAIN. Deadlines are total, kept in one list a kind (equal lengths, so arrival order is deadline
+ * order) and looked at four times a second.
+ *
+ * A request is alive from its head until net_answer() took it; the handler may answer at once or
+ * later, from the loop's thread. If the client goes away first, the request stays valid until it is
+ * answered (the answer is then dropped). */
+#pragma once
+
+#include <event2/event.h>
+
+#include "err.h"
+#include "http.h"
+#include "metrics.h"
+
+struct net_limits {
+    struct http_limits http;
+    uint64_t buffer_bytes; /* request bytes held by all servers of the process that share `held` */
+    uint32_t connections;
+    int64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, reply_timeout_ms;
+    uint32_t pipeline; /* requests of one connection parsed ahead: 32 */
+};
+
+struct net_server;
+struct net_conn;
+
+struct net_request {
+    struct http_request http;
+    char *bytes;         /* head and body; the spans of http.h's look-ups point here */
+    struct net_conn *conn;
+    struct net_server *server;
+    int64_t started_us;  /* CLOCK_MONOTONIC when its first byte came */
+    bool gone;           /* the client left; answer all the same */
+    /* private: */
+    struct net_request *next;
+    size_t held;
+    struct buf reply;
+    uint8_t phase;
+    bool close;
+    _Alignas(16) char extra[]; /* as many bytes as net_server_new was told; zeroed */
+};
+
+struct net_handler {
+    /* The head is there. Return HTTP_ERR_NONE to go on (may lower or raise http.body_max), or the
+     * error to refuse with before any body is read. */
+    enum http_error (*head)(struct net_request *req, void *arg);
+    /* All bytes are there. Must end in exactly one net_answer(), now or later. */
+    void (*request)(struct net_request *req, void *arg);
+    /* After each pass over what was ready: hand over what was gathered. May be NULL. */
+    void (*pass)(void *arg);
+    /* A request was refused by the parser or a limit (req may be NULL); for counting. May be NULL. */
+    void (*refused)(enum http_error e, struct net_request *req, void *arg);
+};
+
+struct net_server *net_server_new(struct event_base *base, const struct net_limits *limits,
+                                  _Atomic uint64_t *held, const struct net_handler *h, void *arg,
+                                  size_t extra);
+/* "host:port", "[v6]:port", "unix:/path" (mode 0660, a stale socket file is replaced). Port 0 picks one. reuse:
+ * SO_REUSEPORT. out (may be NULL) gets what was bound, as text, 128 bytes. */
+MUST_CHECK int net_listen(struct net_server *s, const char *address, bool reuse, char *out, struct err *e);
+/* An already listening descriptor, shared (Unix sockets are bound once and accepted by all). */
+MUST_CHECK int net_listen_fd(struct net_server *s, int fd, struct err *e);
+void net_set_limits(struct net_server *s, const struct net_limits *limits); /* a reload */
+void net_stop_listening(struct net_server *s);
+/* From now on answers say Connection: close and idle connections are closed. */
+void net_drain(struct net_server *s);
+size_t net_connections(const struct net_server *s);
+size_t net_unanswered(const struct net_server *s);
+void net_server_free(struct net_server *s); /* closes everything that is left */
+
+/* Takes the request. `reply` without close: the server adds what the connection needs. */
+void net_answer(struct net_request *req, const struct http_reply *reply);
+void net_answer_error(struct net_request *req, enum http_error e, const char *detail, const char *allow);
+
+/* A stream (server-sent events): headers now, pieces later. `closed` runs once when the client left
+ * or net_stream_end was called; the stream is dead after it. */
+struct net_stream;
+struct net_stream *net_answer_stream(struct net_request *req, const struct http_reply *reply,
+                                     void (*closed)(void *arg), void *arg);
+void net_stream_write(struct net_stream *st, struct span bytes);
+size_t net_stream_pending(const struct net_stream *st); /* bytes not yet taken by the kernel */
+void net_stream_end(struct net_stream *st);
+
+/* Highest number of connections that leaves `reserve` descriptors for the log and the sinks. */
+uint32_t net_connection_limit(uint32_t wanted, uint32_t reserve);
+/* "1.2.3.4:5678", "unix"; out[64]. */
+const char *net_remote(const struct net_request *req, char *out);
