@@ -12,7 +12,7 @@ OPT.asan    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-
 OPT.tsan    := -fsanitize=thread -fno-omit-frame-pointer
 WARN    := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
            -Wno-missing-field-initializers $(WERROR)
-ALL_CFLAGS = -std=gnu11 $(WARN) $(OPT.$(V)) -iquote include -DHOOKLINE_VERSION='"$(VERSION)"' \
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(WARN) $(OPT.$(V)) -iquote include -DHOOKLINE_VERSION='"$(VERSION)"' \
              -fstack-protector-strong -fPIE -pthread $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = $(OPT.$(V)) -pie -Wl,-z,relro,-z,now -pthread $(LDFLAGS)
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))

@@ -22,15 +22,16 @@ struct admin_view {
     char **sink_names;
     size_t sinks_n;
     const char *config_file;
-    int64_t config_loaded_ms;  /* wall */
-    int64_t config_failed_ms;  /* last rejected reload, 0: none */
+    int64_t config_loaded_ms; /* wall */
+    int64_t config_failed_ms; /* last rejected reload, 0: none */
     bool config_ok;
     bool recovering, stopping;
     int64_t commit_timeout_ms;
 };
 
 struct admin;
-/* Probes open first (before recovery), then the admin listener. The view is read at each request. */
+/* Probes open first (before recovery), then the admin listener. The view is read at each request.
+ */
 MUST_CHECK int admin_start(struct admin **out, struct event_base *base, const struct admin_cfg *cfg,
                            const struct admin_view *view, char *bound, struct err *e);
 void admin_stop(struct admin *a);

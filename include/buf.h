@@ -11,7 +11,10 @@ struct buf {
     size_t cap; /* bytes allocated */
 };
 
-#define BUF_INIT { NULL, 0, 0 }
+#define BUF_INIT                                                                                   \
+    {                                                                                              \
+        NULL, 0, 0                                                                                 \
+    }
 
 void buf_reserve(struct buf *b, size_t more); /* room for `more` bytes behind n */
 void buf_add(struct buf *b, const void *p, size_t n);

@@ -34,7 +34,7 @@ void cfg_error(struct err_list *errs, const struct cfg_node *at, const char *fmt
 struct cfg_secret {
     char *bytes; /* NUL-ended; may hold other bytes when read from a file */
     size_t n;
-    char *ref;   /* "env:NAME", "file:PATH", or NULL for a plain string */
+    char *ref; /* "env:NAME", "file:PATH", or NULL for a plain string */
 };
 
 enum cfg_type {
@@ -54,28 +54,45 @@ enum cfg_type {
     CFG_CUSTOM,  /* `parse` and `print` of the row do it */
 };
 
-struct cfg_secrets { struct cfg_secret *v; size_t n; };
-struct cfg_strs { char **v; size_t n; };
-struct cfg_strmap { char **k, **v; size_t n; };
-struct cfg_named { char **name; void **v; int *line; size_t n; };
+struct cfg_secrets {
+    struct cfg_secret *v;
+    size_t n;
+};
+struct cfg_strs {
+    char **v;
+    size_t n;
+};
+struct cfg_strmap {
+    char **k, **v;
+    size_t n;
+};
+struct cfg_named {
+    char **name;
+    void **v;
+    int *line;
+    size_t n;
+};
 
 struct cfg_key {
     const char *name; /* NULL ends the table */
     enum cfg_type type;
-    size_t offset;       /* of the field in the struct of this table */
-    const char *def;     /* default as it would stand in the file; NULL: zero/absent */
-    int64_t min, max;    /* CFG_INT, CFG_BYTES, CFG_MSEC; 0,0 is no limit but >= 0 */
-    const char *const *words; /* CFG_ENUM, NULL-ended */
+    size_t offset;             /* of the field in the struct of this table */
+    const char *def;           /* default as it would stand in the file; NULL: zero/absent */
+    int64_t min, max;          /* CFG_INT, CFG_BYTES, CFG_MSEC; 0,0 is no limit but >= 0 */
+    const char *const *words;  /* CFG_ENUM, NULL-ended */
     const struct cfg_key *sub; /* CFG_SECTION, CFG_OPTION, CFG_NAMED */
     size_t sub_size;           /* CFG_OPTION, CFG_NAMED: size of the struct */
     unsigned flags;
-    const char *help;    /* one or two sentences for the reference page */
+    const char *help; /* one or two sentences for the reference page */
     /* CFG_CUSTOM: */
     void (*parse)(const struct cfg_node *node, void *field, struct err_list *errs);
     void (*print)(const void *field, struct buf *out, int indent);
     void (*release)(void *field);
 };
-enum { CFG_RELOAD = 1, CFG_REQUIRED = 2 }; /* CFG_RELOAD: SIGHUP applies it; else it needs a restart */
+enum {
+    CFG_RELOAD = 1,
+    CFG_REQUIRED = 2
+}; /* CFG_RELOAD: SIGHUP applies it; else it needs a restart */
 
 /* Defaults first, then what the document says; node may be NULL (all defaults). Unknown keys are
  * errors that name the nearest known one. */

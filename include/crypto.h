@@ -26,7 +26,8 @@ bool crypto_equal(const void *a, size_t an, const void *b, size_t bn);
 /* Strict decoders: the whole text, canonical tail, no blanks. base64 needs its padding unless
  * `padding_optional`. Return the length, or -1; at most `cap` bytes are written. */
 ssize_t crypto_from_hex(struct span text, uint8_t *out, size_t cap);
-ssize_t crypto_from_base64(struct span text, bool url, bool padding_optional, uint8_t *out, size_t cap);
+ssize_t crypto_from_base64(struct span text, bool url, bool padding_optional, uint8_t *out,
+                           size_t cap);
 
 void crypto_random(void *out, size_t n); /* ends the process when there is none */
 void crypto_wipe(void *p, size_t n);

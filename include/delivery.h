@@ -10,16 +10,20 @@
 #include "wal.h"
 
 struct delivery;
-/* Opens the cursor and starts the thread. first_sinks: the log had no sink before (decides the default of `from`). */
-MUST_CHECK int delivery_start(struct delivery **out, struct wal *w, const char *name, const struct sink_cfg *cfg,
-                              bool first_sinks, uint64_t max_body, struct err *e);
+/* Opens the cursor and starts the thread. first_sinks: the log had no sink before (decides the
+ * default of `from`). */
+MUST_CHECK int delivery_start(struct delivery **out, struct wal *w, const char *name,
+                              const struct sink_cfg *cfg, bool first_sinks, uint64_t max_body,
+                              struct err *e);
 /* Waits for outstanding acknowledgements until timeout_ms, writes and syncs the cursor, joins. */
 void delivery_stop(struct delivery *d, int64_t timeout_ms);
-bool delivery_drained(const struct delivery *d); /* everything durable has been passed (serve --drain) */
+bool delivery_drained(
+    const struct delivery *d); /* everything durable has been passed (serve --drain) */
 bool delivery_turning(const struct delivery *d, int64_t now_mono_ms);
 const atomic_bool *delivery_full(const struct delivery *d); /* its own backlog quota is reached */
 
-/* A sink that left the configuration: moves its backlog to its dead-letter log and removes the cursor. */
+/* A sink that left the configuration: moves its backlog to its dead-letter log and removes the
+ * cursor. */
 MUST_CHECK int delivery_retire(struct wal *w, const char *name, struct err *e);
 /* How many records the cursor of that sink has not passed (0: may go). */
 MUST_CHECK int delivery_backlog(struct wal *w, const char *name, uint64_t *events, struct err *e);

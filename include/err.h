@@ -12,7 +12,10 @@ struct err {
     char text[768];
 };
 
-#define ERR_INIT { .code = EXIT_OK, .text = "" }
+#define ERR_INIT                                                                                   \
+    {                                                                                              \
+        .code = EXIT_OK, .text = ""                                                                \
+    }
 
 /* Always returns -1, so that `return err_set(...)` reads well. */
 int err_set(struct err *e, enum exit_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -1,10 +1,10 @@
-/* http - a strict HTTP/1.1 request parser and a reply writer. Bytes in, verdicts out: no sockets, no
- * clock, no allocation. RFC 9110, RFC 9112. Whatever is ambiguous is refused.
+/* http - a strict HTTP/1.1 request parser and a reply writer. Bytes in, verdicts out: no sockets,
+ * no clock, no allocation. RFC 9110, RFC 9112. Whatever is ambiguous is refused.
  *
- * The caller keeps the bytes of one request in one contiguous buffer that may move between calls, so
- * everything is kept as offsets. http_parse is called again with the same buffer, longer. A chunked
- * body is decoded in place: body bytes are contiguous at body_off in any case. Each header byte is
- * looked at once, however the bytes arrive. */
+ * The caller keeps the bytes of one request in one contiguous buffer that may move between calls,
+ * so everything is kept as offsets. http_parse is called again with the same buffer, longer. A
+ * chunked body is decoded in place: body bytes are contiguous at body_off in any case. Each header
+ * byte is looked at once, however the bytes arrive. */
 #pragma once
 
 #include "buf.h"
@@ -12,15 +12,34 @@
 /* The closed list of answers in INTERFACES: the text of a code and its status from http_error(). */
 enum http_error {
     HTTP_ERR_NONE,
-    HTTP_ERR_BAD_REQUEST_LINE, HTTP_ERR_BAD_HEADER, HTTP_ERR_BAD_HOST, HTTP_ERR_BARE_LF,
-    HTTP_ERR_BAD_CONTENT_LENGTH, HTTP_ERR_BAD_TRANSFER_ENCODING, HTTP_ERR_FRAMING_CONFLICT,
-    HTTP_ERR_BAD_CHUNK, HTTP_ERR_CHUNK_EXT_TOO_LONG,
-    HTTP_ERR_BAD_SIGNATURE, HTTP_ERR_NOT_FOUND, HTTP_ERR_METHOD_NOT_ALLOWED,
-    HTTP_ERR_HEADER_TIMEOUT, HTTP_ERR_BODY_TIMEOUT, HTTP_ERR_LENGTH_REQUIRED,
-    HTTP_ERR_BODY_TOO_LARGE, HTTP_ERR_TARGET_TOO_LONG, HTTP_ERR_EXPECTATION_FAILED,
-    HTTP_ERR_HEADERS_TOO_LARGE, HTTP_ERR_TE_UNSUPPORTED, HTTP_ERR_METHOD_UNKNOWN,
-    HTTP_ERR_BAD_VERSION, HTTP_ERR_STORAGE_FULL, HTTP_ERR_BACKLOG_FULL, HTTP_ERR_STORAGE_FAILED,
-    HTTP_ERR_COMMIT_TIMEOUT, HTTP_ERR_OVERLOADED, HTTP_ERR_TOO_MANY_CONNECTIONS,
+    HTTP_ERR_BAD_REQUEST_LINE,
+    HTTP_ERR_BAD_HEADER,
+    HTTP_ERR_BAD_HOST,
+    HTTP_ERR_BARE_LF,
+    HTTP_ERR_BAD_CONTENT_LENGTH,
+    HTTP_ERR_BAD_TRANSFER_ENCODING,
+    HTTP_ERR_FRAMING_CONFLICT,
+    HTTP_ERR_BAD_CHUNK,
+    HTTP_ERR_CHUNK_EXT_TOO_LONG,
+    HTTP_ERR_BAD_SIGNATURE,
+    HTTP_ERR_NOT_FOUND,
+    HTTP_ERR_METHOD_NOT_ALLOWED,
+    HTTP_ERR_HEADER_TIMEOUT,
+    HTTP_ERR_BODY_TIMEOUT,
+    HTTP_ERR_LENGTH_REQUIRED,
+    HTTP_ERR_BODY_TOO_LARGE,
+    HTTP_ERR_TARGET_TOO_LONG,
+    HTTP_ERR_EXPECTATION_FAILED,
+    HTTP_ERR_HEADERS_TOO_LARGE,
+    HTTP_ERR_TE_UNSUPPORTED,
+    HTTP_ERR_METHOD_UNKNOWN,
+    HTTP_ERR_BAD_VERSION,
+    HTTP_ERR_STORAGE_FULL,
+    HTTP_ERR_BACKLOG_FULL,
+    HTTP_ERR_STORAGE_FAILED,
+    HTTP_ERR_COMMIT_TIMEOUT,
+    HTTP_ERR_OVERLOADED,
+    HTTP_ERR_TOO_MANY_CONNECTIONS,
     HTTP_ERR_SHUTTING_DOWN,
     HTTP_ERRORS
 };
@@ -33,8 +52,16 @@ struct http_error_info {
 const struct http_error_info *http_error(enum http_error e);
 
 enum http_method {
-    METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_DELETE, METHOD_OPTIONS, METHOD_TRACE,
-    METHOD_CONNECT, METHOD_PATCH, METHODS
+    METHOD_GET,
+    METHOD_HEAD,
+    METHOD_POST,
+    METHOD_PUT,
+    METHOD_DELETE,
+    METHOD_OPTIONS,
+    METHOD_TRACE,
+    METHOD_CONNECT,
+    METHOD_PATCH,
+    METHODS
 };
 const char *http_method_name(enum http_method m);
 
@@ -65,7 +92,7 @@ struct http_request {
     bool keep_alive;      /* what the client may expect after the answer */
     bool expect_continue; /* waits for 100 Continue before it sends its body */
     bool chunked;
-    bool has_body;        /* Content-Length > 0 or chunked */
+    bool has_body;               /* Content-Length > 0 or chunked */
     uint32_t target, target_len; /* as sent, origin form: starts with '/', or "*" */
     uint32_t path_len;           /* target up to '?' */
     uint32_t fields_n;
@@ -89,10 +116,12 @@ enum http_result http_parse(struct http_request *req, char *bytes, size_t n,
 
 /* Looks into a parsed head. Names in any case. The first of several; *count (may be NULL) tells how
  * many there are. SPAN_NONE (p == NULL) when absent. */
-struct span http_header(const struct http_request *req, const char *bytes, struct span name, unsigned *count);
+struct span http_header(const struct http_request *req, const char *bytes, struct span name,
+                        unsigned *count);
 struct span http_target(const struct http_request *req, const char *bytes);
 struct span http_path(const struct http_request *req, const char *bytes);
-struct span http_query(const struct http_request *req, const char *bytes); /* behind '?', or empty */
+struct span http_query(const struct http_request *req,
+                       const char *bytes); /* behind '?', or empty */
 struct span http_body(const struct http_request *req, const char *bytes);
 /* Value of ?name=...&, percent-decoded into out; false when absent. */
 bool http_query_get(struct span query, struct span name, struct buf *out);
@@ -113,4 +142,5 @@ struct http_reply {
 };
 void http_write_reply(struct buf *out, const struct http_reply *r);
 /* {"error":"CODE","detail":"..."} with Retry-After and Allow where the code has them. */
-void http_write_error(struct buf *out, enum http_error e, const char *detail, bool close, const char *allow);
+void http_write_error(struct buf *out, enum http_error e, const char *detail, bool close,
+                      const char *allow);

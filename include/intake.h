@@ -1,6 +1,7 @@
 /* intake - the threads that take requests: route, verify, submit to the log, answer.
  *
- * Keeps P1 together with wal: the 2xx is written in the handler of the log's reply and nowhere else. */
+ * Keeps P1 together with wal: the 2xx is written in the handler of the log's reply and nowhere
+ * else. */
 #pragma once
 
 #include "net.h"
@@ -35,12 +36,15 @@ struct intake_conf {
 };
 
 struct intake;
-/* Binds all addresses and starts `threads` threads. bound (may be NULL): "http://..." of the first, 160 bytes. */
-MUST_CHECK int intake_start(struct intake **out, struct wal *w, const struct intake_conf *conf, char *const *listen,
-                            size_t listen_n, unsigned threads, char *bound, struct err *e);
+/* Binds all addresses and starts `threads` threads. bound (may be NULL): "http://..." of the first,
+ * 160 bytes. */
+MUST_CHECK int intake_start(struct intake **out, struct wal *w, const struct intake_conf *conf,
+                            char *const *listen, size_t listen_n, unsigned threads, char *bound,
+                            struct err *e);
 /* Publishes a new configuration to all threads; returns when none uses the old one any more. */
 void intake_publish(struct intake *in, const struct intake_conf *conf);
-/* Stops in the order of the shutdown: listeners closed, waiting requests answered, threads joined (at most timeout_ms). */
+/* Stops in the order of the shutdown: listeners closed, waiting requests answered, threads joined
+ * (at most timeout_ms). */
 void intake_stop(struct intake *in, int64_t timeout_ms);
 
 bool intake_turning(const struct intake *in, int64_t now_mono_ms); /* no loop silent for 60 s */

@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "span.h"
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
@@ -41,7 +43,8 @@ void log_line(enum log_level level, const char *message, const struct log_pair *
 #define log_error(msg, ...) LOG_(LOG_ERROR, msg, ##__VA_ARGS__)
 
 /* One cause of repeated lines: the first passes, then at most one a second, which carries how many
- * were left out. Give each cause its own (zero-initialised, any thread). `left_out` gets the count. */
+ * were left out. Give each cause its own (zero-initialised, any thread). `left_out` gets the count.
+ */
 struct log_limit {
     _Atomic int64_t last_ms;
     _Atomic uint64_t left_out;

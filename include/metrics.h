@@ -39,7 +39,8 @@ void histogram_add(struct histogram *h, uint64_t value);
 void histogram_merge(struct histogram *into, const struct histogram *from);
 
 /* Exposition. metrics_head prints HELP and TYPE once a family; each sample follows with its labels
- * as pairs of name and value that end with NULL: metrics_value(b, "x_total", 3, "source", s, NULL). */
+ * as pairs of name and value that end with NULL: metrics_value(b, "x_total", 3, "source", s, NULL).
+ */
 void metrics_head(struct buf *b, const char *name, const char *type, const char *help);
 void metrics_value(struct buf *b, const char *name, double v, ...) __attribute__((sentinel));
 void metrics_histogram(struct buf *b, const char *name, const struct histogram *h, ...)

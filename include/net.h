@@ -1,10 +1,10 @@
 /* net - an HTTP server on one libevent loop: listeners, connections, total deadlines.
  *
- * One server belongs to one thread. Used by intake (one a thread, SO_REUSEPORT) and by the admin and
- * probe listeners. Connections use plain events and buffers of their own; a buffer is held only
- * while bytes wait in it. Answers leave in the order of their requests; EV_WRITE is armed only after
- * EAGAIN. Deadlines are total, kept in one list a kind (equal lengths, so arrival order is deadline
- * order) and looked at four times a second.
+ * One server belongs to one thread. Used by intake (one a thread, SO_REUSEPORT) and by the admin
+ * and probe listeners. Connections use plain events and buffers of their own; a buffer is held only
+ * while bytes wait in it. Answers leave in the order of their requests; EV_WRITE is armed only
+ * after EAGAIN. Deadlines are total, kept in one list a kind (equal lengths, so arrival order is
+ * deadline order) and looked at four times a second.
  *
  * A request is alive from its head until net_answer() took it; the handler may answer at once or
  * later, from the loop's thread. If the client goes away first, the request stays valid until it is
@@ -30,11 +30,11 @@ struct net_conn;
 
 struct net_request {
     struct http_request http;
-    char *bytes;         /* head and body; the spans of http.h's look-ups point here */
+    char *bytes; /* head and body; the spans of http.h's look-ups point here */
     struct net_conn *conn;
     struct net_server *server;
-    int64_t started_us;  /* CLOCK_MONOTONIC when its first byte came */
-    bool gone;           /* the client left; answer all the same */
+    int64_t started_us; /* CLOCK_MONOTONIC when its first byte came */
+    bool gone;          /* the client left; answer all the same */
     /* private: */
     struct net_request *next;
     size_t held;
@@ -52,16 +52,18 @@ struct net_handler {
     void (*request)(struct net_request *req, void *arg);
     /* After each pass over what was ready: hand over what was gathered. May be NULL. */
     void (*pass)(void *arg);
-    /* A request was refused by the parser or a limit (req may be NULL); for counting. May be NULL. */
+    /* A request was refused by the parser or a limit (req may be NULL); for counting. May be NULL.
+     */
     void (*refused)(enum http_error e, struct net_request *req, void *arg);
 };
 
 struct net_server *net_server_new(struct event_base *base, const struct net_limits *limits,
                                   _Atomic uint64_t *held, const struct net_handler *h, void *arg,
                                   size_t extra);
-/* "host:port", "[v6]:port", "unix:/path" (mode 0660, a stale socket file is replaced). Port 0 picks one. reuse:
- * SO_REUSEPORT. out (may be NULL) gets what was bound, as text, 128 bytes. */
-MUST_CHECK int net_listen(struct net_server *s, const char *address, bool reuse, char *out, struct err *e);
+/* "host:port", "[v6]:port", "unix:/path" (mode 0660, a stale socket file is replaced). Port 0 picks
+ * one. reuse: SO_REUSEPORT. out (may be NULL) gets what was bound, as text, 128 bytes. */
+MUST_CHECK int net_listen(struct net_server *s, const char *address, bool reuse, char *out,
+                          struct err *e);
 /* An already listening descriptor, shared (Unix sockets are bound once and accepted by all). */
 MUST_CHECK int net_listen_fd(struct net_server *s, int fd, struct err *e);
 void net_set_limits(struct net_server *s, const struct net_limits *limits); /* a reload */
@@ -74,7 +76,8 @@ void net_server_free(struct net_server *s); /* closes everything that is left */
 
 /* Takes the request. `reply` without close: the server adds what the connection needs. */
 void net_answer(struct net_request *req, const struct http_reply *reply);
-void net_answer_error(struct net_request *req, enum http_error e, const char *detail, const char *allow);
+void net_answer_error(struct net_request *req, enum http_error e, const char *detail,
+                      const char *allow);
 
 /* A stream (server-sent events): headers now, pieces later. `closed` runs once when the client left
  * or net_stream_end was called; the stream is dead after it. */

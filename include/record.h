@@ -16,11 +16,11 @@ enum record_kind {
 struct record {
     uint64_t lsn;
     enum record_kind kind;
-    int64_t time_ms;   /* received, wall clock */
-    struct span source; /* name in the configuration */
-    struct span id;     /* the provider's delivery id; empty: record_id() makes "<logid>-<lsn>" */
-    struct span type;   /* "webhook" where none was found */
-    struct span subject;      /* may be empty */
+    int64_t time_ms;     /* received, wall clock */
+    struct span source;  /* name in the configuration */
+    struct span id;      /* the provider's delivery id; empty: record_id() makes "<logid>-<lsn>" */
+    struct span type;    /* "webhook" where none was found */
+    struct span subject; /* may be empty */
     struct span content_type; /* may be empty */
     struct span headers;
     struct span body;

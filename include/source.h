@@ -1,14 +1,16 @@
 /* source - is this webhook genuine, and what is it: given headers, body, secrets and the time.
  *
- * A source's settings (a preset of providers.yaml with the user's own keys over it) are compiled once
- * into a flat, immutable plan. Verification is pure, allocates nothing on the common path and fails
- * closed (P10): whatever is missing, repeated, malformed or unknown is refused. Any thread. */
+ * A source's settings (a preset of providers.yaml with the user's own keys over it) are compiled
+ * once into a flat, immutable plan. Verification is pure, allocates nothing on the common path and
+ * fails closed (P10): whatever is missing, repeated, malformed or unknown is refused. Any thread.
+ */
 #pragma once
 
 #include "cfg.h"
 #include "http.h"
 
-/* The settings of one source: the user's keys and the preset language. Private but for what intake and cli need. */
+/* The settings of one source: the user's keys and the preset language. Private but for what intake
+ * and cli need. */
 struct source_cfg;
 const struct cfg_key *source_cfg_keys(void); /* of one entry of `sources` */
 size_t source_cfg_size(void);
@@ -16,24 +18,27 @@ size_t source_cfg_size(void);
 enum source_dedup { SOURCE_DEDUP_AUTO, SOURCE_DEDUP_ID, SOURCE_DEDUP_BODY, SOURCE_DEDUP_OFF };
 
 struct source_plan;
-/* cfg is one entry of `sources` as cfg_load made it; `at` is its node (for FILE:LINE). Warnings (a plain
- * secret, a dedup window shorter than the provider's retries) go to warns. NULL after errors. */
-struct source_plan *source_compile(const char *name, const struct source_cfg *cfg, const struct cfg_node *at,
-                                   int64_t dedup_window_ms, struct err_list *errs, struct err_list *warns);
+/* cfg is one entry of `sources` as cfg_load made it; `at` is its node (for FILE:LINE). Warnings (a
+ * plain secret, a dedup window shorter than the provider's retries) go to warns. NULL after errors.
+ */
+struct source_plan *source_compile(const char *name, const struct source_cfg *cfg,
+                                   const struct cfg_node *at, int64_t dedup_window_ms,
+                                   struct err_list *errs, struct err_list *warns);
 void source_plan_free(struct source_plan *p);
 
 /* What intake needs to know of a plan. */
 struct source_info {
     const char *name;
-    const char *path;    /* as configured; may hold {token} */
+    const char *path; /* as configured; may hold {token} */
     const char *provider;
-    uint64_t body_bytes; /* 0: the global limit */
-    int status;          /* 200, 202 or 204 */
+    uint64_t body_bytes;                   /* 0: the global limit */
+    int status;                            /* 200, 202 or 204 */
     bool handshake_get, handshake_options; /* methods beside POST that a handshake needs */
 };
 const struct source_info *source_info(const struct source_plan *p);
 
-/* Matches the request's path against the plan's; {token} may stand for one non-empty piece without '/'. */
+/* Matches the request's path against the plan's; {token} may stand for one non-empty piece without
+ * '/'. */
 bool source_match_path(const struct source_plan *p, struct span path, struct span *token);
 
 enum verdict {
@@ -52,10 +57,10 @@ const char *verdict_name(enum verdict v); /* the metric label */
 /* What a genuine webhook is. Spans point into the request, the plan or `scratch`. */
 struct source_event {
     struct span id, type, subject, content_type; /* id empty where there is none */
-    bool dedup;           /* the id names a delivery: repeats are duplicates */
-    struct buf headers;   /* kept headers in record form; reused across calls by its owner */
+    bool dedup;         /* the id names a delivery: repeats are duplicates */
+    struct buf headers; /* kept headers in record form; reused across calls by its owner */
     struct buf scratch;
-    int64_t skew_ms;      /* our clock minus the verified timestamp; INT64_MIN: none */
+    int64_t skew_ms; /* our clock minus the verified timestamp; INT64_MIN: none */
     /* A handshake: answer this and log nothing. */
     bool handshake;
     int handshake_status;
@@ -64,17 +69,26 @@ struct source_event {
 };
 void source_event_free(struct source_event *ev);
 
-enum verdict source_verify(const struct source_plan *p, const struct http_request *req, const char *bytes,
-                           struct span path_token, int64_t now_ms, struct source_event *ev);
+enum verdict source_verify(const struct source_plan *p, const struct http_request *req,
+                           const char *bytes, struct span path_token, int64_t now_ms,
+                           struct source_event *ev);
 
-enum source_outcome { OUTCOME_NONE, OUTCOME_SUCCEEDED, OUTCOME_FAILED, OUTCOME_CANCELLED, OUTCOME_WAITING };
+enum source_outcome {
+    OUTCOME_NONE,
+    OUTCOME_SUCCEEDED,
+    OUTCOME_FAILED,
+    OUTCOME_CANCELLED,
+    OUTCOME_WAITING
+};
 enum source_outcome source_outcome(const struct source_plan *p, struct span type);
 
-/* --- presets ------------------------------------------------------------------------------------ */
+/* --- presets ------------------------------------------------------------------------------------
+ */
 const char *const *source_preset_names(void);     /* NULL-ended */
 struct span source_preset_text(const char *name); /* the block as YAML, SPAN_NONE when unknown */
 
-/* --- the other direction, for `hookline send` and the benchmarks --------------------------------- */
+/* --- the other direction, for `hookline send` and the benchmarks ---------------------------------
+ */
 struct source_outgoing {
     struct span id, type, subject; /* in: empty ones are made up */
     struct span body;              /* in: given, or typical for the type */

@@ -21,7 +21,7 @@ struct wal_cfg {
     int on_damage; /* 0 refuse */
     bool allow_volatile;
 };
-const struct cfg_key *wal_cfg_keys(void);   /* section `log` */
+const struct cfg_key *wal_cfg_keys(void); /* section `log` */
 struct wal_dedup_cfg {
     int64_t window_ms;
     int64_t entries;
@@ -30,10 +30,10 @@ const struct cfg_key *wal_dedup_keys(void); /* section `dedup` */
 
 struct wal;
 
-/* Locks the folder, recovers, and makes the spare segment. e->code is the exit code (65, 74, 75, 78).
- * When only the spare cannot be had the log opens drain-only (appends answer WAL_FULL). */
-MUST_CHECK int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup_cfg *dedup,
-                        struct err *e);
+/* Locks the folder, recovers, and makes the spare segment. e->code is the exit code (65, 74, 75,
+ * 78). When only the spare cannot be had the log opens drain-only (appends answer WAL_FULL). */
+MUST_CHECK int wal_open(struct wal **out, const struct wal_cfg *cfg,
+                        const struct wal_dedup_cfg *dedup, struct err *e);
 /* Starts the log thread and its helper. `failed` gets one message when the log failed (P3), after
  * every waiter was answered WAL_FAILED: the process must end with 74. */
 void wal_start(struct wal *w, struct inbox *failed, struct msg *failed_msg);
@@ -41,7 +41,8 @@ void wal_start(struct wal *w, struct inbox *failed, struct msg *failed_msg);
 void wal_close(struct wal *w);
 void wal_reconfigure(struct wal *w, const struct wal_cfg *cfg, const struct wal_dedup_cfg *dedup);
 
-/* --- append ------------------------------------------------------------------------------------ */
+/* --- append ------------------------------------------------------------------------------------
+ */
 
 enum wal_result {
     WAL_DURABLE,      /* lsn is on stable storage */
@@ -65,7 +66,8 @@ struct wal_append {
 /* Hands over all that one pass gathered: list of wal_append.msg. Any thread. */
 void wal_submit(struct wal *w, struct msg_list *l);
 
-/* --- what is known ------------------------------------------------------------------------------ */
+/* --- what is known ------------------------------------------------------------------------------
+ */
 
 struct wal_info { /* a consistent enough snapshot; any thread */
     char id[LOG_ID_TEXT_MAX];
@@ -73,33 +75,38 @@ struct wal_info { /* a consistent enough snapshot; any thread */
     const char *state; /* "ok", "full", "backlog_full", "failed" */
     uint64_t first_lsn, last_lsn, durable_lsn;
     uint64_t bytes, segments, free_bytes, backlog_bytes;
-    int64_t oldest_ms;   /* wall time of the oldest retained record, 0: none */
-    int64_t stalled_ms;  /* how long the current write or sync has been running, 0: none */
-    int64_t turned_ms;   /* CLOCK_MONOTONIC when the log thread last turned */
+    int64_t oldest_ms;  /* wall time of the oldest retained record, 0: none */
+    int64_t stalled_ms; /* how long the current write or sync has been running, 0: none */
+    int64_t turned_ms;  /* CLOCK_MONOTONIC when the log thread last turned */
     int64_t dedup_reach_ms;
     bool failed;
 };
 void wal_info(const struct wal *w, struct wal_info *out);
 const char *wal_log_id(const struct wal *w);
 uint64_t wal_durable_lsn(const struct wal *w); /* one atomic load */
-void wal_metrics(const struct wal *w, struct buf *out); /* the hookline_log_*, commit and dedup families */
+void wal_metrics(const struct wal *w,
+                 struct buf *out); /* the hookline_log_*, commit and dedup families */
 
-/* --- read --------------------------------------------------------------------------------------- */
+/* --- read ---------------------------------------------------------------------------------------
+ */
 
 enum wal_read {
     WAL_READ_OK,
-    WAL_READ_END,     /* nothing durable behind the position; see wal_watch */
-    WAL_READ_GONE,    /* the next record is no longer retained; position moves to the first that is */
+    WAL_READ_END,  /* nothing durable behind the position; see wal_watch */
+    WAL_READ_GONE, /* the next record is no longer retained; position moves to the first that is */
     WAL_READ_DAMAGED, /* e says "damaged seg S off O LSN N"; the position stays */
 };
 struct wal_reader;
 struct wal_map; /* one mapped segment, counted */
 
-/* Reads what is durable with LSN > after, one thread a reader. Internal records are returned, markers not. */
-MUST_CHECK int wal_reader_open(struct wal_reader **out, struct wal *w, uint64_t after, struct err *e);
-/* Spans of rec point into the mapping and are valid until the next call, or, when `hold` is not NULL,
- * until wal_release(*hold). */
-enum wal_read wal_reader_next(struct wal_reader *r, struct record *rec, struct wal_map **hold, struct err *e);
+/* Reads what is durable with LSN > after, one thread a reader. Internal records are returned,
+ * markers not. */
+MUST_CHECK int wal_reader_open(struct wal_reader **out, struct wal *w, uint64_t after,
+                               struct err *e);
+/* Spans of rec point into the mapping and are valid until the next call, or, when `hold` is not
+ * NULL, until wal_release(*hold). */
+enum wal_read wal_reader_next(struct wal_reader *r, struct record *rec, struct wal_map **hold,
+                              struct err *e);
 void wal_reader_seek(struct wal_reader *r, uint64_t after);
 void wal_reader_close(struct wal_reader *r);
 void wal_release(struct wal_map *m); /* any thread */
@@ -108,8 +115,8 @@ void wal_release(struct wal_map *m); /* any thread */
 uint64_t wal_lsn_at_time(struct wal *w, int64_t wall_ms);
 
 /* Tells a reader's thread that more became durable. Arm, read until WAL_READ_END, then wait: what
- * became durable after arming posts `msg` once to `in`. Arming twice is harmless. The order "arm, look again, wait"
- * makes a lost wake-up impossible. */
+ * became durable after arming posts `msg` once to `in`. Arming twice is harmless. The order "arm,
+ * look again, wait" makes a lost wake-up impossible. */
 struct wal_watch {
     struct msg msg; /* deliver set by the owner */
     struct inbox *in;
@@ -117,38 +124,49 @@ struct wal_watch {
     struct wal_watch *next;
 };
 void wal_watch_add(struct wal *w, struct wal_watch *watch);
-void wal_watch_remove(struct wal *w, struct wal_watch *watch); /* after it no message comes that was not already posted */
+void wal_watch_remove(
+    struct wal *w,
+    struct wal_watch *watch); /* after it no message comes that was not already posted */
 void wal_watch_arm(struct wal_watch *watch);
 
-/* --- cursors and dead letters of sinks ------------------------------------------------------------ */
+/* --- cursors and dead letters of sinks
+ * ------------------------------------------------------------ */
 
 struct wal_cursor;
 /* Opens the cursor of a sink, or creates it whole at `from` (durable before it returns). mode and
  * dest (hash of the destination) are stored; *changed tells that they differ from what was stored.
  * Ahead of the log: 65. Both slots bad: starts at the oldest, with a warning. */
-MUST_CHECK int wal_cursor_open(struct wal *w, const char *sink, uint32_t mode, uint64_t dest, uint64_t from,
-                               struct wal_cursor **out, bool *changed, struct err *e);
+MUST_CHECK int wal_cursor_open(struct wal *w, const char *sink, uint32_t mode, uint64_t dest,
+                               uint64_t from, struct wal_cursor **out, bool *changed,
+                               struct err *e);
 bool wal_cursor_exists(const struct wal *w, const char *sink);
-uint64_t wal_cursor_lsn(const struct wal_cursor *c); /* any thread; records up to here are done with */
-MUST_CHECK int wal_cursor_set(struct wal_cursor *c, uint64_t lsn, struct err *e);  /* writes a slot, no sync */
+uint64_t
+wal_cursor_lsn(const struct wal_cursor *c); /* any thread; records up to here are done with */
+MUST_CHECK int wal_cursor_set(struct wal_cursor *c, uint64_t lsn,
+                              struct err *e); /* writes a slot, no sync */
 MUST_CHECK int wal_cursor_sync(struct wal_cursor *c, struct err *e);
-uint64_t wal_backlog_bytes(const struct wal *w, uint64_t after_lsn); /* bytes of log behind that LSN, roughly */
+uint64_t wal_backlog_bytes(const struct wal *w,
+                           uint64_t after_lsn); /* bytes of log behind that LSN, roughly */
 void wal_cursor_close(struct wal_cursor *c);
 /* Names of all cursor files in the folder; the caller frees the list. */
 size_t wal_cursor_names(const struct wal *w, char ***out);
 MUST_CHECK int wal_cursor_remove(struct wal *w, const char *sink, struct err *e);
 
 struct wal_dead;
-MUST_CHECK int wal_dead_open(struct wal *w, const char *sink, uint64_t max_bytes, struct wal_dead **out, struct err *e);
+MUST_CHECK int wal_dead_open(struct wal *w, const char *sink, uint64_t max_bytes,
+                             struct wal_dead **out, struct err *e);
 /* Durable when it returns 0; the same LSN again is no new entry. 1: the dead-letter log is full. */
-MUST_CHECK int wal_dead_add(struct wal_dead *d, const struct record *rec, const char *reason, struct err *e);
+MUST_CHECK int wal_dead_add(struct wal_dead *d, const struct record *rec, const char *reason,
+                            struct err *e);
 uint64_t wal_dead_count(const struct wal_dead *d);
 void wal_dead_close(struct wal_dead *d);
 
-/* --- for `hookline log`: read only, also while a process runs ------------------------------------- */
+/* --- for `hookline log`: read only, also while a process runs
+ * ------------------------------------- */
 
 int wal_ls(const char *dir, FILE *out, struct err *e);
 /* Prints what it found; 0 clean, -1 with e->code 65 on damage. */
 int wal_verify(const char *dir, FILE *out, struct err *e);
 /* Calls `show` for every record up to the end. */
-int wal_dump(const char *dir, void (*show)(const struct record *rec, const char *logid, void *arg), void *arg, struct err *e);
+int wal_dump(const char *dir, void (*show)(const struct record *rec, const char *logid, void *arg),
+             void *arg, struct err *e);
