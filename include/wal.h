@@ -53,10 +53,11 @@ enum wal_result {
 };
 
 /* One record on its way to disk; embedded in the object it is about. The spans of rec must stay
- * until it comes back. msg.deliver runs on the thread of `reply`. */
+ * until it comes back. */
 struct wal_append {
-    struct msg msg;
+    struct msg msg; /* the log's while it has the record */
     struct inbox *reply;
+    void (*done)(struct msg *m, void *self); /* runs on the thread of `reply`; m is &append->msg */
     struct record rec; /* lsn is given by the log; kind and everything else by the caller */
     bool dedup;        /* look (source, id, type) up and claim it */
     bool other_body;   /* answer: a duplicate whose body differs from the first */

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Appending: the log thread.
+ *
+ * Group commit without a delay: while one fdatasync runs the next group gathers in the inbox. A
+ * group is encoded into one buffer, written with one pwrite, synced once and answered with one
+ * message list per intake thread. A batch says how far the log was durable when it was written;
+ * when nothing follows within 10 ms an empty batch says it (nobody waits for that one), so that
+ * recovery can tell acknowledged data from a torn tail (P4).
+ *
+ * P3: a write or sync that failed is never tried again and never believed: everybody who waits is
+ * answered WAL_FAILED, the owner is told, and this thread only answers WAL_FAILED from then on. */
+#include "room.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "clock.h"
+#include "crc32c.h"
+#include "log.h"
+
+#define BATCH_MAX (4u << 20) /* a group larger than this takes several batches */
+#define MARK_AFTER_MS 10
+#define TICK_MS 1000
+#define REPLIES 256 /* intake threads */
+
+void append_begin(struct wal *w, struct segment *s)
+{
+    w->active = s;
+    s->first_lsn = w->next_lsn;
+    s->last_lsn = w->next_lsn - 1;
+    w->batch_n = 0;
+}
+
+static void room_for(struct wal *w, size_t more)
+{
+    if (w->batch_n + more <= w->batch_cap)
+        return;
+    w->batch_cap = MAX(w->batch_n + more, w->batch_cap ? 2 * w->batch_cap : (size_t)64 * 1024);
+    w->batch = xrealloc(w->batch, w->batch_cap);
+}
+
+static void put(struct wal *w, const struct record *rec)
+{
+    size_t n = format_record_bytes(rec);
+
+    room_for(w, n);
+    format_put_record(w->batch + w->batch_n, rec, w->active->salt, w->active->end + w->batch_n);
+    w->batch_n += n;
+}
+
+static void put_marker(struct wal *w, const struct marker *m)
+{
+    uint8_t body[MARKER_BODY];
+
+    format_put_marker(body, m);
+    put(w, &(struct record){ .lsn = w->next_lsn - 1,
+                             .kind = RECORD_MARKER,
+                             .time_ms = clock_wall_ms(),
+                             .body = { (const char *)body, sizeof body } });
+}
+
+/* The first bytes of a batch; the first batch of a segment opens it. */
+static void start_batch(struct wal *w)
+{
+    if (w->batch_n)
+        return;
+    room_for(w, BATCH_HEADER);
+    w->batch_n = BATCH_HEADER;
+    w->batch_count = 0;
+    if (w->active->end == SEGMENT_HEADER && w->previous.number) {
+        w->previous.kind = w->opening;
+        put_marker(w, &w->previous);
+    }
+}
+
+void append_record(struct wal *w, const struct record *rec)
+{
+    struct record numbered = *rec;
+
+    start_batch(w);
+    numbered.lsn = w->next_lsn++;
+    put(w, &numbered);
+    w->batch_count++;
+    w->active->last_ms = rec->time_ms;
+}
+
+/* Writes the batch and syncs it. Then, and only then, durable_lsn moves. */
+int append_flush(struct wal *w, uint64_t flags, struct err *e)
+{
+    struct segment *s = w->active;
+    struct batch_header h;
+    char name[32];
+
+    start_batch(w);
+    h = (struct batch_header){ .first_lsn = w->next_lsn - w->batch_count,
+                               .count = w->batch_count,
+                               .length = (uint32_t)(w->batch_n - BATCH_HEADER),
+                               .durable_lsn = w->durable_lsn,
+                               .position = s->end,
+                               .flags = flags };
+    format_put_batch(w->batch, &h, s->salt);
+    segment_name(s->number, name);
+    if (file_write(s->fd, name, w->batch, w->batch_n, s->end, e))
+        return -1;
+    if (io_fdatasync(s->fd))
+        return err_errno(e, EXIT_IO, "wal: fdatasync seg %s", name);
+    s->chain = format_chain(s->chain, w->batch);
+    s->end += w->batch_n;
+    s->last_lsn = w->next_lsn - 1;
+    w->batch_n = 0;
+    w->marked_lsn = h.durable_lsn;
+    atomic_store(&w->durable_lsn, s->last_lsn);
+    return 0;
+}
+
+/* Ends the active segment with its closing record. */
+static int seal(struct wal *w, struct err *e)
+{
+    struct segment *s = w->active;
+    struct marker m = { MARKER_CLOSING, s->number, w->next_lsn - 1, s->end, s->chain };
+
+    w->batch_n = w->batch_count = 0;
+    start_batch(w);
+    put_marker(w, &m);
+    if (append_flush(w, 0, e))
+        return -1;
+    pthread_mutex_lock(&w->lock);
+    s->end = m.end;
+    s->chain = m.chain;
+    s->sealed_boot_ms = clock_boot_ms();
+    s->sealed = true;
+    io_close(s->fd);
+    s->fd = -1;
+    pthread_mutex_unlock(&w->lock);
+    w->previous = m;
+    w->opening = MARKER_OPENING;
+    return 0;
+}
+
+/* The spare, when there is one; waits while the helper is making it. NULL: the disk is full. */
+static struct segment *take_spare(struct wal *w)
+{
+    struct segment *s;
+
+    pthread_mutex_lock(&w->lock);
+    pthread_cond_signal(&w->helper_wake);
+    while (!w->spare && !w->full && !w->helper_failed && w->started)
+        pthread_cond_wait(&w->spare_ready, &w->lock);
+    s = w->spare;
+    w->spare = NULL;
+    pthread_cond_signal(&w->helper_wake);
+    pthread_mutex_unlock(&w->lock);
+    return s;
+}
+
+enum room { ROOM_YES, ROOM_FULL, ROOM_FAILED };
+
+/* Makes sure that a record of n bytes fits the active segment, which may mean the next one. */
+static enum room make_room(struct wal *w, size_t n, struct err *e)
+{
+    struct segment *s = w->active, *next;
+    size_t most = BATCH_HEADER + RECORD_HEADER + MARKER_BODY + n + CLOSING_BYTES;
+
+    if (w->batch_n + n > BATCH_MAX && w->batch_n && append_flush(w, 0, e))
+        return ROOM_FAILED;
+    if (s->end + w->batch_n + most <= s->bytes)
+        return ROOM_YES;
+    if (SEGMENT_HEADER + most > s->bytes)
+        return ROOM_FULL; /* larger than a segment; the configuration is checked against it */
+    if (w->batch_n && append_flush(w, 0, e))
+        return ROOM_FAILED;
+    if (!(next = take_spare(w)))
+        return w->helper_failed ? ROOM_FAILED : ROOM_FULL;
+    if (seal(w, e)) {
+        segment_free(next);
+        return ROOM_FAILED;
+    }
+    append_begin(w, next);
+    segment_publish(w, next);
+    return ROOM_YES;
+}
+
+/* Looks the delivery up and claims it, under the same writer that gives the LSN (P6). */
+static bool seen_before(struct wal *w, struct wal_append *a, struct sidecar_entry *claim)
+{
+    const struct sidecar_entry *first;
+
+    *claim = (struct sidecar_entry){ .time_ms = a->rec.time_ms,
+                                     .body_crc = crc32c(0, a->rec.body.p, a->rec.body.n) };
+    dedup_key(w->dedup_key, &a->rec, claim->key);
+    first = dedup_find(w->dedup, claim->key, a->rec.time_ms);
+    if (!first)
+        return false;
+    a->result = WAL_DUPLICATE;
+    a->lsn = first->lsn;
+    a->other_body = first->body_crc != claim->body_crc;
+    return true;
+}
+
+static int take_one(struct wal *w, struct wal_append *a, struct err *e)
+{
+    struct sidecar_entry claim;
+
+    if (a->dedup && seen_before(w, a, &claim))
+        return 0;
+    if (w->full || w->backlog_full) {
+        a->result = w->full ? WAL_FULL : WAL_BACKLOG_FULL;
+        return 0;
+    }
+    switch (make_room(w, format_record_bytes(&a->rec), e)) {
+    case ROOM_YES:
+        break;
+    case ROOM_FULL:
+        a->result = WAL_FULL;
+        return 0;
+    case ROOM_FAILED:
+        return -1;
+    }
+    a->result = WAL_DURABLE;
+    a->lsn = w->next_lsn;
+    append_record(w, &a->rec);
+    if (a->dedup) {
+        claim.lsn = a->lsn;
+        dedup_claim(w->dedup, &claim);
+    }
+    return 0;
+}
+
+static void tell_watches(struct wal *w)
+{
+    pthread_mutex_lock(&w->lock);
+    for (struct wal_watch *watch = w->watches; watch; watch = watch->next)
+        if (atomic_exchange(&watch->armed, false))
+            inbox_post(watch->in, &watch->msg);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* Sends everybody their answers, one list an inbox. */
+static void answer(struct msg_list *group, bool failed)
+{
+    struct {
+        struct inbox *to;
+        struct msg_list l;
+    } out[REPLIES];
+    size_t n = 0, i;
+    struct msg *m, *next;
+
+    for (m = group->head; m; m = next) {
+        struct wal_append *a = container_of(m, struct wal_append, msg);
+        next = m->next;
+        if (failed)
+            a->result = WAL_FAILED;
+        m->deliver = a->done;
+        for (i = 0; i < n && out[i].to != a->reply; i++)
+            ;
+        if (i == REPLIES) {
+            inbox_post(a->reply, m);
+            continue;
+        }
+        if (i == n) {
+            out[n].to = a->reply;
+            out[n++].l = (struct msg_list){ NULL, NULL };
+        }
+        msg_list_add(&out[i].l, m);
+    }
+    for (i = 0; i < n; i++)
+        inbox_post_list(out[i].to, &out[i].l);
+    *group = (struct msg_list){ NULL, NULL };
+}
+
+static void fail(struct wal *w, const struct err *e)
+{
+    atomic_store(&w->failed, true);
+    log_error("the log has stopped", KS("reason", e->text),
+              KS("state", "stopping, durability unknown"), KU("since_lsn", w->durable_lsn + 1));
+    answer(&w->group, true);
+    inbox_post(w->failed_to, w->failed_msg);
+}
+
+static void commit_group(struct wal *w)
+{
+    struct err e = ERR_INIT;
+    int64_t started = clock_mono_us();
+    uint64_t first = w->next_lsn;
+    bool bad = w->failed;
+
+    atomic_store(&w->commit_started_ms, started / 1000);
+    for (struct msg *m = w->group.head; m && !bad; m = m->next)
+        bad = take_one(w, container_of(m, struct wal_append, msg), &e);
+    if (!bad && w->batch_n)
+        bad = append_flush(w, 0, &e);
+    atomic_store(&w->commit_started_ms, 0);
+    if (bad && !w->failed) {
+        if (w->helper_failed)
+            err_set(&e, EXIT_IO, "wal: the next segment could not be made");
+        fail(w, &e);
+        return;
+    }
+    if (w->next_lsn != first && !bad) {
+        histogram_add(&w->commit_seconds, (uint64_t)(clock_mono_us() - started));
+        histogram_add(&w->commit_records, w->next_lsn - first);
+    }
+    atomic_store(&w->dedup_oldest_ms, dedup_oldest_ms(w->dedup));
+    answer(&w->group, bad);
+    if (w->next_lsn != first)
+        tell_watches(w);
+}
+
+/* The empty batch that says how far the log is durable. */
+static void mark(struct wal *w, uint64_t flags)
+{
+    struct err e = ERR_INIT;
+
+    if (w->failed || (w->marked_lsn == w->durable_lsn && !flags))
+        return;
+    if (w->active->end + BATCH_HEADER + CLOSING_BYTES > w->active->bytes)
+        return; /* the closing record will say it */
+    if (append_flush(w, flags, &e))
+        fail(w, &e);
+    else
+        w->marked_lsn = w->durable_lsn;
+}
+
+static void take(struct msg *m, void *self)
+{
+    struct wal *w = self;
+
+    msg_list_add(&w->group, m);
+}
+
+void wal_submit(struct wal *w, struct msg_list *l)
+{
+    for (struct msg *m = l->head; m; m = m->next)
+        m->deliver = take;
+    inbox_post_list(&w->in, l);
+}
+
+static void turn(struct wal *w)
+{
+    inbox_run(&w->in, w);
+    if (w->group.head)
+        commit_group(w);
+}
+
+void *append_thread(void *arg)
+{
+    struct wal *w = arg;
+    struct pollfd p = { .fd = w->in.fd, .events = POLLIN };
+
+    prctl(PR_SET_NAME, "log");
+    while (!w->stopping) {
+        int timeout = w->marked_lsn != w->durable_lsn && !w->failed ? MARK_AFTER_MS : TICK_MS;
+        int ready = poll(&p, 1, timeout);
+
+        atomic_store(&w->turned_ms, clock_mono_ms());
+        if (ready > 0)
+            turn(w);
+        else
+            mark(w, 0);
+    }
+    turn(w);
+    mark(w, BATCH_CLEAN_STOP);
+    return NULL;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share: the log, its segments, and who may touch what.
+ *
+ * log thread:    active, end of the active segment, batch buffer, deduplication index
+ * any thread:    the table of segments, the spare, cursors and watches, each under `lock`;
+ *                positions and states as atomics
+ * helper thread: files of sealed segments, sidecars, the spare before it is published */
+#pragma once
+
+#include <pthread.h>
+
+#include "file.h"
+#include "format.h"
+#include "wal.h"
+
+struct wal_map {
+    atomic_uint refs;
+    uint8_t *p;
+    size_t n;
+};
+
+struct segment {
+    uint64_t number, salt, bytes; /* bytes: of the file */
+    uint64_t first_lsn, last_lsn; /* last_lsn of the active one is kept by the log thread */
+    uint64_t end;                 /* where the batches end; of the active one: the log thread's */
+    uint32_t chain;
+    int64_t last_ms;        /* wall time of the last record, 0: none */
+    int64_t sealed_boot_ms; /* CLOCK_BOOTTIME when it was sealed: its age counts from here */
+    bool sealed, has_sidecar;
+    int fd;              /* of the active one and the spare, else -1 */
+    struct wal_map *map; /* made by the first reader */
+};
+
+struct dedup;
+struct wal_cursor {
+    struct wal_cursor *next;
+    struct wal *wal;
+    char *name;
+    int fd;
+    uint32_t mode;
+    uint64_t dest, sequence;
+    unsigned slot;
+    bool dirty;
+    _Atomic uint64_t lsn, synced_lsn;
+};
+
+struct wal {
+    char *dir;
+    int lock_fd;
+    uint8_t log_id[16], dedup_key[16];
+    char id[LOG_ID_TEXT_MAX];
+
+    pthread_mutex_t lock; /* segments, spare, cursors, watches, cfg */
+    pthread_cond_t helper_wake, spare_ready;
+    struct wal_cfg cfg;
+    struct wal_dedup_cfg dedup_cfg;
+    struct segment **segs; /* by number; the last is the active one */
+    size_t segs_n;
+    struct segment *spare; /* NULL: the helper is making it, or cannot */
+    struct wal_cursor *cursors;
+    struct wal_watch *watches;
+    atomic_bool stopping;
+
+    /* log thread */
+    struct inbox in;
+    pthread_t thread, helper;
+    atomic_bool started;
+    struct msg_list group;
+    struct segment *active;
+    uint8_t *batch;
+    size_t batch_n, batch_cap;
+    uint32_t batch_count;
+    uint64_t next_lsn, marked_lsn; /* durable_lsn that is on disk already */
+    struct marker previous;        /* what the opening record of the active segment says */
+    enum marker_kind opening;
+    struct dedup *dedup;
+    struct inbox *failed_to;
+    struct msg *failed_msg;
+
+    _Atomic uint64_t durable_lsn, first_lsn, backlog_bytes, free_bytes;
+    _Atomic int64_t commit_started_ms, turned_ms, oldest_ms, dedup_oldest_ms;
+    atomic_bool full, backlog_full, failed, helper_failed;
+    struct histogram commit_seconds, commit_records;
+    struct counter discarded_bytes;
+};
+
+/* segment.c */
+char *segment_path(const struct wal *w, uint64_t number);
+void segment_name(uint64_t number, char out[32]);
+/* Makes NUMBER.wal whole: zeros, header, fsync, rename, fsync of the folder. */
+MUST_CHECK int segment_create(struct wal *w, uint64_t number, struct segment **out, struct err *e);
+MUST_CHECK int segment_open_fd(const struct wal *w, struct segment *s, struct err *e);
+void segment_free(struct segment *s);
+void segment_publish(struct wal *w, struct segment *s); /* appends to the table; takes it */
+/* The segment that holds the first record with LSN > after, mapped and held; NULL when there is
+ * none. */
+struct wal_map *segment_hold(struct wal *w, uint64_t after, struct segment *copy, struct err *e);
+struct wal_map *map_new(int fd, size_t n);
+void map_install_sigbus(void);
+
+/* scan.c: walks a segment with pread, one batch at a time, in bounded memory. */
+struct scan {
+    int fd;
+    char name[32];
+    uint64_t salt, bytes, pos;
+    uint8_t *buf;
+    size_t cap;
+    struct batch_header batch;
+    uint8_t raw[BATCH_HEADER];
+    size_t at;           /* next record in buf */
+    uint64_t bad_offset; /* SCAN_BAD: where */
+};
+enum scan_result { SCAN_BATCH, SCAN_END, SCAN_BAD, SCAN_ERROR };
+void scan_init(struct scan *sc, int fd, const struct segment *s, uint64_t pos);
+enum scan_result scan_batch(struct scan *sc, struct err *e); /* and moves pos behind it */
+bool scan_record(struct scan *sc, struct record *rec);       /* next of the batch; markers too */
+/* The next position >= pos where a batch of this segment begins; SCAN_BATCH leaves pos there. */
+enum scan_result scan_resync(struct scan *sc, struct err *e);
+void scan_free(struct scan *sc);
+
+/* append.c */
+void *append_thread(void *wal);
+/* Writes and syncs the batch buffer; both log thread and recovery. */
+MUST_CHECK int append_flush(struct wal *w, uint64_t flags, struct err *e);
+void append_record(struct wal *w, const struct record *rec);
+void append_begin(struct wal *w, struct segment *s);
+
+/* helper.c */
+void *helper_thread(void *wal);
+void helper_check_space(struct wal *w);
+bool helper_is_space_error(int error);
+
+/* recover.c */
+MUST_CHECK int recover(struct wal *w, struct err *e);
+
+/* sidecar.c */
+struct sidecar_entry {
+    uint8_t key[16];
+    uint64_t lsn;
+    int64_t time_ms;
+    uint32_t body_crc;
+};
+struct sidecar {
+    uint64_t number, first_lsn, last_lsn, end;
+    uint32_t chain;
+    int64_t first_ms, last_ms;
+    size_t n;
+    struct sidecar_entry *v;
+};
+MUST_CHECK int sidecar_build(struct wal *w, const struct segment *s, struct sidecar *out,
+                             struct err *e);
+MUST_CHECK int sidecar_write(struct wal *w, const struct sidecar *sc, struct err *e);
+int sidecar_read(const struct wal *w, uint64_t number,
+                 struct sidecar *out); /* 0 good, 1 not there or bad */
+void sidecar_free(struct sidecar *sc);
+
+/* dedup.c */
+struct dedup *dedup_new(const struct wal_dedup_cfg *cfg);
+void dedup_free(struct dedup *d);
+void dedup_configure(struct dedup *d, const struct wal_dedup_cfg *cfg);
+void dedup_key(const uint8_t secret[16], const struct record *rec, uint8_t out[16]);
+const struct sidecar_entry *dedup_find(const struct dedup *d, const uint8_t key[16],
+                                       int64_t now_ms);
+void dedup_claim(struct dedup *d, const struct sidecar_entry *entry);
+int64_t dedup_oldest_ms(const struct dedup *d);
+size_t dedup_count(const struct dedup *d);
+
+/* siphash.c: SipHash-2-4 with 128 bits of output (Aumasson, Bernstein 2012; the authors'
+ * siphash.c). */
+struct siphash {
+    uint64_t v[4], tail;
+    size_t n;
+};
+void siphash_init(struct siphash *h, const uint8_t key[16]);
+void siphash_add(struct siphash *h, const void *p, size_t n);
+void siphash_end(struct siphash *h, uint8_t out[16]);
+
+/* cursor.c */
+/* The lowest synced LSN of all cursors; false when there is none. Under lock. */
+bool cursor_lowest(const struct wal *w, uint64_t *lsn);
+/* The highest LSN in any cursor file, and whose it is (name[80]). */
+/* The highest LSN in any cursor file, and whose it is (name[80]). */
+uint64_t cursor_highest_on_disk(const struct wal *w, char *name);

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Segments: making them, finding them, mapping them.
+ *
+ * A segment is filled with zeros before it is used: overwriting written blocks changes no metadata,
+ * so that a commit's fdatasync needs no journal commit of the file system. */
+#include "room.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "crypto.h"
+
+#define ZEROS (256 * 1024)
+
+void segment_name(uint64_t number, char out[32])
+{
+    snprintf(out, 32, "%016llu.wal", (unsigned long long)number);
+}
+
+char *segment_path(const struct wal *w, uint64_t number)
+{
+    char name[32];
+
+    segment_name(number, name);
+    return file_path(w->dir, name);
+}
+
+static int fill(struct wal *w, int fd, const char *path, struct segment *s, struct err *e)
+{
+    uint8_t head[SEGMENT_HEADER], *zeros;
+    struct segment_header h = { FORMAT_VERSION, 1, { 0 }, s->number, s->salt, s->bytes, "" };
+    int rc = 0;
+
+    memcpy(h.log_id, w->log_id, sizeof h.log_id);
+    snprintf(h.writer, sizeof h.writer, "hookline %s", HOOKLINE_VERSION);
+    format_put_segment(head, &h);
+    zeros = xcalloc(1, ZEROS);
+    if (file_write(fd, path, head, sizeof head, 0, e))
+        rc = -1;
+    for (uint64_t at = sizeof head; !rc && at < s->bytes; at += ZEROS)
+        rc = file_write(fd, path, zeros, (size_t)MIN((uint64_t)ZEROS, s->bytes - at), at, e);
+    free(zeros);
+    if (!rc && io_fsync(fd))
+        rc = err_errno(e, EXIT_IO, "wal: fsync %s", path);
+    return rc;
+}
+
+int segment_create(struct wal *w, uint64_t number, struct segment **out, struct err *e)
+{
+    char *tmp = file_path(w->dir, "spare.tmp"), *path = segment_path(w, number);
+    struct segment *s = xcalloc(1, sizeof *s);
+    int rc = -1, error;
+
+    *s = (struct segment){ .number = number,
+                           .bytes = w->cfg.segment_bytes,
+                           .end = SEGMENT_HEADER,
+                           .fd = io_open(tmp, O_RDWR | O_CREAT | O_TRUNC, 0600) };
+    crypto_random(&s->salt, sizeof s->salt);
+    if (s->fd < 0) {
+        err_errno(e, EXIT_IO, "wal: create %s", tmp);
+        goto out;
+    }
+    if (fill(w, s->fd, tmp, s, e))
+        goto out;
+    if (io_rename(tmp, path)) {
+        err_errno(e, EXIT_IO, "wal: rename %s", tmp);
+        goto out;
+    }
+    rc = file_sync_dir(w->dir, e);
+out:
+    error = errno;
+    if (rc) {
+        io_unlink(tmp);
+        segment_free(s);
+        s = NULL;
+    }
+    *out = s;
+    free(tmp);
+    free(path);
+    errno = error;
+    return rc;
+}
+
+int segment_open_fd(const struct wal *w, struct segment *s, struct err *e)
+{
+    char *path = segment_path(w, s->number);
+
+    s->fd = io_open(path, O_RDWR, 0);
+    if (s->fd < 0)
+        err_errno(e, EXIT_IO, "wal: open %s", path);
+    free(path);
+    return s->fd < 0 ? -1 : 0;
+}
+
+void segment_free(struct segment *s)
+{
+    if (!s)
+        return;
+    if (s->fd >= 0)
+        io_close(s->fd);
+    if (s->map)
+        wal_release(s->map);
+    free(s);
+}
+
+void segment_publish(struct wal *w, struct segment *s)
+{
+    pthread_mutex_lock(&w->lock);
+    w->segs = xrealloc(w->segs, (w->segs_n + 1) * sizeof *w->segs);
+    w->segs[w->segs_n++] = s;
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* --- mappings -----------------------------------------------------------------------------------
+ * A disk error under a mapping arrives as SIGBUS. The handler puts a page of zeros there, so that
+ * the reader goes on, finds the checksum wrong and names the damage like any other. Only addresses
+ * inside the log's mappings are handled; anything else is the default death. */
+
+#define MAPS_MAX 4096
+static struct {
+    _Atomic uintptr_t p;
+    _Atomic size_t n;
+} maps[MAPS_MAX];
+
+static void on_sigbus(int sig, siginfo_t *info, void *context UNUSED)
+{
+    uintptr_t at = (uintptr_t)info->si_addr;
+
+    for (size_t i = 0; i < MAPS_MAX; i++) {
+        uintptr_t p = atomic_load(&maps[i].p);
+        if (p && at >= p && at < p + atomic_load(&maps[i].n) &&
+            mmap((void *)(at & ~(uintptr_t)4095), 4096, PROT_READ,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED)
+            return;
+    }
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
+void map_install_sigbus(void)
+{
+    struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+
+    sigaction(SIGBUS, &sa, NULL);
+}
+
+static void map_register(const struct wal_map *m)
+{
+    for (size_t i = 0; i < MAPS_MAX; i++) {
+        uintptr_t none = 0;
+        if (atomic_compare_exchange_strong(&maps[i].p, &none, (uintptr_t)m->p)) {
+            atomic_store(&maps[i].n, m->n);
+            return;
+        }
+    }
+}
+
+static void map_unregister(const struct wal_map *m)
+{
+    for (size_t i = 0; i < MAPS_MAX; i++)
+        if (atomic_load(&maps[i].p) == (uintptr_t)m->p) {
+            atomic_store(&maps[i].n, 0);
+            atomic_store(&maps[i].p, 0);
+            return;
+        }
+}
+
+struct wal_map *map_new(int fd, size_t n)
+{
+    struct wal_map *m;
+    void *p = io_map(fd, n);
+
+    if (!p)
+        return NULL;
+    m = xcalloc(1, sizeof *m);
+    *m = (struct wal_map){ .refs = 1, .p = p, .n = n };
+    map_register(m);
+    return m;
+}
+
+void wal_release(struct wal_map *m)
+{
+    if (atomic_fetch_sub(&m->refs, 1) != 1)
+        return;
+    map_unregister(m);
+    io_unmap(m->p, m->n);
+    free(m);
+}
+
+/* Under lock. */
+static struct wal_map *map_of(struct wal *w, struct segment *s, struct err *e)
+{
+    char *path;
+    int fd;
+
+    if (!s->map) {
+        path = segment_path(w, s->number);
+        fd = io_open(path, O_RDONLY, 0);
+        s->map = fd < 0 ? NULL : map_new(fd, (size_t)s->bytes);
+        if (!s->map)
+            err_errno(e, EXIT_IO, "wal: map %s", path);
+        if (fd >= 0)
+            io_close(fd);
+        free(path);
+    }
+    if (s->map)
+        atomic_fetch_add(&s->map->refs, 1);
+    return s->map;
+}
+
+struct wal_map *segment_hold(struct wal *w, uint64_t after, struct segment *copy, struct err *e)
+{
+    struct wal_map *m = NULL;
+
+    pthread_mutex_lock(&w->lock);
+    for (size_t i = 0; i < w->segs_n; i++) {
+        struct segment *s = w->segs[i];
+        if (s->sealed && s->last_lsn <= after)
+            continue;
+        m = map_of(w, s, e);
+        *copy = *s;
+        break;
+    }
+    pthread_mutex_unlock(&w->lock);
+    return m;
+}

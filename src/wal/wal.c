@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening and closing the log, its settings, and what is known of it. */
+#include "wal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "crypto.h"
+#include "log.h"
+#include "room.h"
+
+static const char *const damage_words[] = { "refuse", NULL };
+
+const struct cfg_key *wal_cfg_keys(void)
+{
+    static const struct cfg_key keys[] = {
+        { "dir", CFG_STR, offsetof(struct wal_cfg, dir), "/var/lib/hookline",
+          .help = "Folder of the log, on a disk of its own kind: nothing else may write here." },
+        { "segment_bytes", CFG_BYTES, offsetof(struct wal_cfg, segment_bytes), "64MiB",
+          (int64_t)KIB(64), (int64_t)GIB(1), .help = "Size of one file of the log." },
+        { "retain", CFG_MSEC, offsetof(struct wal_cfg, retain_ms), "72h", .flags = CFG_RELOAD,
+          .help = "How long delivered events are kept." },
+        { "retain_bytes", CFG_BYTES, offsetof(struct wal_cfg, retain_bytes), "10GiB",
+          .flags = CFG_RELOAD, .help = "No more than this is kept of what was delivered." },
+        { "backlog_bytes", CFG_BYTES, offsetof(struct wal_cfg, backlog_bytes), "100GiB",
+          .flags = CFG_RELOAD,
+          .help = "More than this undelivered: senders get 503 backlog_full." },
+        { "reserve_bytes", CFG_BYTES, offsetof(struct wal_cfg, reserve_bytes), "256MiB",
+          .flags = CFG_RELOAD,
+          .help = "Less than this free with nothing left to trim: senders get 503 storage_full." },
+        { "on_damage", CFG_ENUM, offsetof(struct wal_cfg, on_damage), "refuse",
+          .words = damage_words, .help = "What a start does with damaged acknowledged data." },
+        { "allow_volatile", CFG_BOOL, offsetof(struct wal_cfg, allow_volatile), "false",
+          .help =
+              "Accept a folder on tmpfs, ramfs or a container's overlay, which do not survive." },
+        { 0 }
+    };
+
+    return keys;
+}
+
+const struct cfg_key *wal_dedup_keys(void)
+{
+    static const struct cfg_key keys[] = {
+        { "window", CFG_MSEC, offsetof(struct wal_dedup_cfg, window_ms), "72h", .flags = CFG_RELOAD,
+          .help = "How long a delivery's id is remembered; longer than the provider tries again." },
+        { "entries", CFG_INT, offsetof(struct wal_dedup_cfg, entries), "1000000", 0, 100000000,
+          .help = "How many ids are remembered; 56 bytes each when used." },
+        { 0 }
+    };
+
+    return keys;
+}
+
+/* Magic numbers of statfs(2). */
+static bool is_volatile(long type)
+{
+    return type == 0x01021994 || type == (long)0x858458f6 || type == 0x794c7630;
+}
+
+static int check_folder(struct wal *w, struct err *e)
+{
+    long type;
+
+    if (io_mkdir(w->dir, 0750) && errno != EEXIST)
+        return err_errno(e, EXIT_IO, "wal: create folder %s (as root: install -d -o %u -m 0750 %s)",
+                         w->dir, (unsigned)geteuid(), w->dir);
+    if (io_fs_type(w->dir, &type))
+        return err_errno(e, EXIT_IO, "wal: folder %s", w->dir);
+    if (is_volatile(type) && !w->cfg.allow_volatile)
+        return err_set(
+            e, EXIT_BAD_CONFIG,
+            "wal: folder %s is on a file system that does not survive (tmpfs, ramfs, overlay); "
+            "mount a volume there, or set log.allow_volatile: true",
+            w->dir);
+    return 0;
+}
+
+static int lock_folder(struct wal *w, struct err *e)
+{
+    char *path = file_path(w->dir, "lock"), pid[32];
+    size_t got = 0;
+    int rc = 0;
+
+    w->lock_fd = io_open(path, O_RDWR | O_CREAT, 0600);
+    if (w->lock_fd < 0) {
+        rc = err_errno(e, EXIT_IO, "wal: open %s (as root: chown -R %u %s)", path,
+                       (unsigned)geteuid(), w->dir);
+    } else if (io_lock(w->lock_fd)) {
+        if (file_read(w->lock_fd, path, pid, sizeof pid - 1, 0, &got, e))
+            got = 0;
+        pid[got] = '\0';
+        rc = err_set(e, EXIT_TEMPORARY, "wal: directory locked by pid %s", got ? pid : "?");
+    } else {
+        snprintf(pid, sizeof pid, "%d", (int)getpid());
+        rc = io_ftruncate(w->lock_fd, 0) ? err_errno(e, EXIT_IO, "wal: truncate %s", path)
+                                         : file_write(w->lock_fd, path, pid, strlen(pid), 0, e);
+    }
+    free(path);
+    return rc;
+}
+
+static void id_text(struct wal *w)
+{
+    struct buf hex = BUF_INIT;
+    const char *h;
+
+    buf_hex(&hex, span_of(w->log_id, sizeof w->log_id));
+    h = buf_cstr(&hex);
+    snprintf(w->id, sizeof w->id, "%.8s-%.4s-%.4s-%.4s-%.12s", h, h + 8, h + 12, h + 16, h + 20);
+    buf_free(&hex);
+}
+
+/* The file `id`: what names this log, and the key of its deduplication hashes. */
+static int load_identity(struct wal *w, struct err *e)
+{
+    uint8_t both[32];
+    char *b;
+    size_t n;
+    int rc = file_slurp(w->dir, "id", &b, &n, e);
+
+    if (rc < 0)
+        return -1;
+    if (rc == 0 && n != sizeof both) {
+        free(b);
+        return err_set(e, EXIT_DAMAGED, "wal: the file %s/id has %zu bytes, not 32; restore it",
+                       w->dir, n);
+    }
+    if (rc == 0) {
+        memcpy(both, b, sizeof both);
+        free(b);
+    } else {
+        crypto_random(both, sizeof both);
+        both[6] = (uint8_t)((both[6] & 0x0f) | 0x40); /* a random UUID, RFC 9562 section 5.4 */
+        both[8] = (uint8_t)((both[8] & 0x3f) | 0x80);
+        if (file_replace(w->dir, "id", both, sizeof both, e))
+            return -1;
+    }
+    memcpy(w->log_id, both, 16);
+    memcpy(w->dedup_key, both + 16, 16);
+    id_text(w);
+    return 0;
+}
+
+static void init_sync(struct wal *w)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->helper_wake, &attr);
+    pthread_cond_init(&w->spare_ready, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&w->lock, NULL);
+    inbox_init(&w->in);
+    histogram_init_seconds(&w->commit_seconds);
+    histogram_init_counts(&w->commit_records);
+}
+
+static void destroy(struct wal *w)
+{
+    for (size_t i = 0; i < w->segs_n; i++)
+        segment_free(w->segs[i]);
+    segment_free(w->spare);
+    free(w->segs);
+    free(w->batch);
+    dedup_free(w->dedup);
+    if (w->lock_fd >= 0)
+        io_close(w->lock_fd);
+    inbox_close(&w->in);
+    pthread_mutex_destroy(&w->lock);
+    pthread_cond_destroy(&w->helper_wake);
+    pthread_cond_destroy(&w->spare_ready);
+    free(w->cfg.dir);
+    free(w);
+}
+
+int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup_cfg *dedup,
+             struct err *e)
+{
+    struct wal *w = xcalloc(1, sizeof *w);
+
+    *out = NULL;
+    init_sync(w);
+    w->cfg = *cfg;
+    w->cfg.dir = w->dir = xstrdup(cfg->dir);
+    w->dedup_cfg = *dedup;
+    w->lock_fd = -1;
+    w->dedup = dedup_new(dedup);
+    w->turned_ms = clock_mono_ms();
+    map_install_sigbus();
+    if (check_folder(w, e) || lock_folder(w, e) || load_identity(w, e) || recover(w, e)) {
+        destroy(w);
+        return -1;
+    }
+    atomic_store(&w->first_lsn, w->segs[0]->first_lsn);
+    helper_check_space(w);
+    log_info("log open", KS("dir", w->dir), KS("id", w->id), KU("first_lsn", w->first_lsn),
+             KU("last_lsn", w->durable_lsn), KU("segments", w->segs_n));
+    *out = w;
+    return 0;
+}
+
+void wal_start(struct wal *w, struct inbox *failed, struct msg *failed_msg)
+{
+    w->failed_to = failed;
+    w->failed_msg = failed_msg;
+    w->started = true;
+    if (pthread_create(&w->helper, NULL, helper_thread, w) ||
+        pthread_create(&w->thread, NULL, append_thread, w))
+        die(EXIT_IO, "the threads of the log could not be started");
+}
+
+static void nothing(struct msg *m UNUSED, void *self UNUSED)
+{
+}
+
+void wal_close(struct wal *w)
+{
+    struct msg wake = { .deliver = nothing };
+
+    if (!w)
+        return;
+    if (w->started) {
+        atomic_store(&w->stopping, true);
+        inbox_post(&w->in, &wake);
+        pthread_mutex_lock(&w->lock);
+        pthread_cond_broadcast(&w->helper_wake);
+        pthread_mutex_unlock(&w->lock);
+        pthread_join(w->thread, NULL);
+        pthread_mutex_lock(&w->lock);
+        pthread_cond_broadcast(&w->helper_wake);
+        pthread_mutex_unlock(&w->lock);
+        pthread_join(w->helper, NULL);
+    }
+    destroy(w);
+}
+
+void wal_reconfigure(struct wal *w, const struct wal_cfg *cfg, const struct wal_dedup_cfg *dedup)
+{
+    pthread_mutex_lock(&w->lock);
+    w->cfg.retain_ms = cfg->retain_ms;
+    w->cfg.retain_bytes = cfg->retain_bytes;
+    w->cfg.backlog_bytes = cfg->backlog_bytes;
+    w->cfg.reserve_bytes = cfg->reserve_bytes;
+    w->dedup_cfg.window_ms = dedup->window_ms;
+    pthread_cond_signal(&w->helper_wake);
+    pthread_mutex_unlock(&w->lock);
+}
+
+const char *wal_log_id(const struct wal *w)
+{
+    return w->id;
+}
+
+uint64_t wal_durable_lsn(const struct wal *w)
+{
+    return atomic_load(&w->durable_lsn);
+}
+
+/* Whole segments by their size, the one with the LSN by the share of its records. */
+uint64_t wal_backlog_bytes(const struct wal *w, uint64_t after)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&w->lock;
+    uint64_t bytes = 0, durable = atomic_load(&w->durable_lsn);
+
+    pthread_mutex_lock(lock);
+    for (size_t i = 0; i < w->segs_n; i++) {
+        const struct segment *s = w->segs[i];
+        uint64_t last = s->sealed ? s->last_lsn : durable, n = last + 1 - s->first_lsn;
+        if (last <= after || !n)
+            continue;
+        bytes += after < s->first_lsn
+                     ? s->bytes
+                     : (uint64_t)((double)s->bytes * (double)(last - after) / (double)n);
+    }
+    pthread_mutex_unlock(lock);
+    return bytes;
+}
+
+void wal_info(const struct wal *w, struct wal_info *out)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&w->lock;
+    int64_t started = atomic_load(&w->commit_started_ms);
+
+    *out = (struct wal_info){ .dir = w->dir,
+                              .first_lsn = w->first_lsn,
+                              .last_lsn = w->durable_lsn,
+                              .durable_lsn = w->durable_lsn,
+                              .free_bytes = w->free_bytes,
+                              .backlog_bytes = w->backlog_bytes,
+                              .oldest_ms = w->oldest_ms,
+                              .stalled_ms = started ? MAX(clock_mono_ms() - started, 0) : 0,
+                              .turned_ms = w->turned_ms,
+                              .failed = w->failed };
+    memcpy(out->id, w->id, sizeof out->id);
+    out->state = w->failed ? "failed" : w->full ? "full" : w->backlog_full ? "backlog_full" : "ok";
+    pthread_mutex_lock(lock);
+    out->segments = w->segs_n;
+    for (size_t i = 0; i < w->segs_n; i++)
+        out->bytes += w->segs[i]->bytes;
+    pthread_mutex_unlock(lock);
+    out->dedup_reach_ms = w->dedup_oldest_ms ? MAX(clock_wall_ms() - w->dedup_oldest_ms, 0) : 0;
+}
+
+static void gauge(struct buf *out, const char *name, const char *help, double v)
+{
+    metrics_head(out, name, "gauge", help);
+    metrics_value(out, name, v, NULL);
+}
+
+void wal_metrics(const struct wal *w, struct buf *out)
+{
+    struct wal_info i;
+
+    wal_info(w, &i);
+    gauge(out, "hookline_log_last_lsn", "LSN of the last durable record.", (double)i.last_lsn);
+    gauge(out, "hookline_log_bytes", "Size of all segments.", (double)i.bytes);
+    gauge(out, "hookline_log_backlog_bytes", "Log that some sink has not passed.",
+          (double)i.backlog_bytes);
+    gauge(out, "hookline_log_free_bytes", "Free space where the log lies.", (double)i.free_bytes);
+    gauge(out, "hookline_log_retained_seconds", "Age of the oldest retained record.",
+          i.oldest_ms ? (double)(clock_wall_ms() - i.oldest_ms) / 1e3 : 0);
+    gauge(out, "hookline_log_full", "1 while senders get 503 storage_full.", w->full);
+    gauge(out, "hookline_dedup_reach_seconds", "How far back repeats are recognised.",
+          (double)i.dedup_reach_ms / 1e3);
+    metrics_head(out, "hookline_commit_duration_seconds", "histogram",
+                 "Write and sync of one group.");
+    metrics_histogram(out, "hookline_commit_duration_seconds", &w->commit_seconds, NULL);
+    metrics_head(out, "hookline_commit_records", "histogram", "Records of one group.");
+    metrics_histogram(out, "hookline_commit_records", &w->commit_records, NULL);
+    metrics_head(out, "hookline_log_discarded_bytes_total", "counter",
+                 "Unacknowledged bytes that recovery set aside.");
+    metrics_value(out, "hookline_log_discarded_bytes_total",
+                  (double)counter_get(&w->discarded_bytes), NULL);
+}
