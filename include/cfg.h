@@ -51,7 +51,6 @@ enum cfg_type {
     CFG_SECTION, /* embedded struct with a table of its own */
     CFG_OPTION,  /* pointer to a struct with a table of its own; NULL when the key is absent */
     CFG_NAMED,   /* struct cfg_named: NAME -> struct, in the file's order */
-    CFG_CUSTOM,  /* `parse` and `print` of the row do it */
 };
 
 struct cfg_secrets {
@@ -84,15 +83,15 @@ struct cfg_key {
     size_t sub_size;           /* CFG_OPTION, CFG_NAMED: size of the struct */
     unsigned flags;
     const char *help; /* one or two sentences for the reference page */
-    /* CFG_CUSTOM: */
-    void (*parse)(const struct cfg_node *node, void *field, struct err_list *errs);
-    void (*print)(const void *field, struct buf *out, int indent);
-    void (*release)(void *field);
 };
 enum {
     CFG_RELOAD = 1,
     CFG_REQUIRED = 2
 }; /* CFG_RELOAD: SIGHUP applies it; else it needs a restart */
+
+/* The texts of CFG_MSEC and CFG_BYTES as numbers; false when they are none. */
+bool cfg_msec(struct span text, int64_t *ms);
+bool cfg_bytes(struct span text, uint64_t *bytes);
 
 /* Defaults first, then what the document says; node may be NULL (all defaults). Unknown keys are
  * errors that name the nearest known one. */
