@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From settings to a plan: names become enums, templates become parts, secrets become keys. What
+ * could only fail open at run time is an error here. Main thread. */
+#include <string.h>
+
+#include "json.h"
+#include "room.h"
+
+struct compile {
+    struct source_plan *p;
+    struct source_cfg c; /* merged; borrowed from own and preset */
+    const struct cfg_node *at;
+    struct err_list *errs, *warns;
+};
+
+#define bad(cc, ...) cfg_error((cc)->errs, (cc)->at, __VA_ARGS__)
+
+static int word(const char *s, const char *const *words)
+{
+    for (int i = 0; words[i]; i++)
+        if (s && !strcmp(s, words[i]))
+            return i;
+    return -1;
+}
+
+static void compile_algorithm(struct compile *cc)
+{
+    static const char *const names[] = { "none",        "token",       "hmac-sha1",
+                                         "hmac-sha256", "hmac-sha512", NULL };
+    static const char *const encodings[] = { "hex", "base64", "base64url", NULL };
+    const char *encoding = cc->c.signature.encoding ? cc->c.signature.encoding : "hex";
+    int a = word(cc->c.signature.algorithm, names), e = word(encoding, encodings);
+
+    if (a < 0)
+        bad(cc,
+            "signature.algorithm \"%s\" is none of none, token, hmac-sha1, hmac-sha256, "
+            "hmac-sha512",
+            cc->c.signature.algorithm ? cc->c.signature.algorithm : "");
+    if (e < 0)
+        bad(cc, "signature.encoding \"%s\" is none of hex, base64, base64url", encoding);
+    cc->p->algorithm = a < 2 ? (enum algorithm)MAX(a, 0) : ALGORITHM_HMAC;
+    cc->p->hash = a == 2 ? CRYPTO_SHA1 : a == 4 ? CRYPTO_SHA512 : CRYPTO_SHA256;
+    cc->p->mac_bytes = a == 2 ? 20 : a == 4 ? 64 : 32;
+    cc->p->encoding = (enum encoding)MAX(e, 0);
+}
+
+static void keep(struct compile *cc, struct span name)
+{
+    struct source_plan *p = cc->p;
+
+    if (!name.n || span_ieq(name, S("authorization")) || span_ieq(name, S("cookie")))
+        return;
+    for (size_t i = 0; i < p->kept_n; i++)
+        if (span_ieq(p->kept[i], name))
+            return;
+    if (p->kept_n == KEPT_MAX)
+        bad(cc, "more than %d headers to keep", KEPT_MAX);
+    else
+        p->kept[p->kept_n++] = name;
+}
+
+static void add_part(struct compile *cc, enum part_kind kind, struct span text)
+{
+    if (cc->p->parts_n == PARTS_MAX)
+        bad(cc, "signature.message has more than %d parts", PARTS_MAX);
+    else
+        cc->p->parts[cc->p->parts_n++] = (struct part){ kind, text };
+}
+
+/* What stands between braces. */
+static void compile_piece(struct compile *cc, struct span piece)
+{
+    struct span name = piece, kind = span_cut(&name, ':');
+
+    if (span_eq(piece, S("body"))) {
+        add_part(cc, PART_BODY, SPAN_NONE);
+    } else if (span_eq(piece, S("sha256hex:body"))) {
+        add_part(cc, PART_SHA256HEX, SPAN_NONE);
+    } else if (span_eq(piece, S("url"))) {
+        if (!cc->c.url)
+            bad(cc, "this provider signs our URL: url is missing");
+        add_part(cc, PART_TEXT, span_str(cc->c.url));
+    } else if (name.n && span_eq(kind, S("header"))) {
+        add_part(cc, PART_HEADER, name);
+        keep(cc, name);
+    } else if (name.n && span_eq(kind, S("field"))) {
+        add_part(cc, PART_FIELD, name);
+    } else if (name.n && span_eq(kind, S("query"))) {
+        add_part(cc, PART_QUERY, name);
+    } else {
+        bad(cc, "signature.message: {%.*s} is not known", SPAN_FMT(piece));
+    }
+}
+
+static bool signs_body(const struct source_plan *p)
+{
+    for (size_t i = 0; i < p->parts_n; i++)
+        if (p->parts[i].kind == PART_BODY || p->parts[i].kind == PART_SHA256HEX)
+            return true;
+    return false;
+}
+
+static void compile_message(struct compile *cc)
+{
+    struct span rest = span_str(cc->c.signature.message ? cc->c.signature.message : "{body}");
+
+    while (rest.n) {
+        struct span text = span_cut(&rest, '{'), piece;
+        if (text.n)
+            add_part(cc, PART_TEXT, text);
+        if (!rest.p)
+            break;
+        if (!memchr(rest.p, '}', rest.n)) {
+            bad(cc, "signature.message: { without }");
+            return;
+        }
+        piece = span_cut(&rest, '}');
+        compile_piece(cc, piece);
+    }
+    if (!signs_body(cc->p))
+        bad(cc, "signature.message leaves the body out: anybody could change it");
+}
+
+/* A secret's bytes as the key: prefix off, decoded. */
+static ssize_t key_bytes(struct compile *cc, struct span secret, uint8_t *out, size_t cap)
+{
+    struct span strip = span_str(cc->c.signature.secret.strip);
+    const char *decode = cc->c.signature.secret.decode ? cc->c.signature.secret.decode : "none";
+
+    if (strip.n && span_starts(secret, strip))
+        secret = span_of(secret.p + strip.n, secret.n - strip.n);
+    if (!strcmp(decode, "base64"))
+        return crypto_from_base64(secret, false, true, out, cap);
+    if (!strcmp(decode, "hex"))
+        return crypto_from_hex(secret, out, cap);
+    if (strcmp(decode, "none")) {
+        bad(cc, "signature.secret.decode \"%s\" is none of none, base64, hex", decode);
+        return -1;
+    }
+    if (secret.n > cap)
+        return -1;
+    memcpy(out, secret.p, secret.n);
+    return (ssize_t)secret.n;
+}
+
+static void compile_secrets(struct compile *cc)
+{
+    struct source_plan *p = cc->p;
+    uint8_t key[4096];
+
+    if (cc->c.secrets.n > SECRETS_MAX)
+        bad(cc, "more than %d secrets", SECRETS_MAX);
+    for (size_t i = 0; i < MIN(cc->c.secrets.n, (size_t)SECRETS_MAX); i++) {
+        const struct cfg_secret *s = &cc->c.secrets.v[i];
+        struct span text = span_of(s->bytes, s->n);
+        ssize_t n;
+        if (!s->bytes)
+            continue; /* said already where it was read */
+        if (!s->ref)
+            cfg_error(cc->warns, cc->at,
+                      "a secret stands in the file; { env: NAME } or { file: PATH } keeps it out");
+        if (p->algorithm == ALGORITHM_TOKEN) {
+            p->tokens[p->secrets_n++] = text;
+            continue;
+        }
+        n = key_bytes(cc, text, key, sizeof key);
+        if (n <= 0) {
+            bad(cc,
+                n ? "secret %zu cannot be decoded as the provider's secrets are"
+                  : "secret %zu is empty",
+                i + 1);
+            continue;
+        }
+        p->keys[p->secrets_n++] = crypto_hmac_new(p->hash, span_of(key, (size_t)n));
+        crypto_wipe(key, sizeof key);
+    }
+}
+
+static void compile_place(struct compile *cc, const char *what, const struct where *w,
+                          struct place *out)
+{
+    int n = !!w->header + !!w->path + !!w->constant;
+
+    *out = (struct place){ .kind = PLACE_NOWHERE };
+    if (n > 1)
+        bad(cc, "%s stands in one place: header, path or const", what);
+    if (w->header) {
+        *out = (struct place){ PLACE_HEADER, span_str(w->header), 0 };
+        keep(cc, out->name);
+    } else if (w->path) {
+        *out = (struct place){ PLACE_PATH, span_str(w->path), cc->p->paths_n };
+        cc->p->paths[cc->p->paths_n++] = out->name;
+    } else if (w->constant) {
+        *out = (struct place){ PLACE_CONST, span_str(w->constant), 0 };
+    }
+}
+
+static int64_t duration(struct compile *cc, const char *key, const char *text, int64_t fallback)
+{
+    int64_t ms = fallback;
+
+    if (text && !cfg_msec(span_str(text), &ms))
+        bad(cc, "%s \"%s\" is not a duration like 5m", key, text);
+    return ms;
+}
+
+static void compile_timestamp(struct compile *cc)
+{
+    static const char *const units[] = { "s", "ms", "iso8601", NULL };
+    struct source_plan *p = cc->p;
+    struct where w = { cc->c.signature.timestamp.header, cc->c.signature.timestamp.path, NULL };
+    const char *unit = cc->c.signature.timestamp.unit ? cc->c.signature.timestamp.unit : "s";
+    int u = word(unit, units);
+
+    compile_place(cc, "signature.timestamp", &w, &p->stamp);
+    p->stamp_field = span_str(cc->c.signature.timestamp.field);
+    if (u < 0)
+        bad(cc, "signature.timestamp.unit \"%s\" is none of s, ms, iso8601", unit);
+    p->unit = (enum unit)MAX(u, 0);
+    p->tolerance_ms = duration(cc, "tolerance", cc->c.signature.timestamp.tolerance, 300000);
+    p->future_ms = duration(cc, "future", cc->c.signature.timestamp.future, 300000);
+}
+
+static void compile_signature(struct compile *cc)
+{
+    struct source_plan *p = cc->p;
+    struct span sep = span_str(cc->c.signature.separator);
+
+    compile_algorithm(cc);
+    p->header = span_str(cc->c.signature.header);
+    p->field = span_str(cc->c.signature.field);
+    if (sep.n > 1)
+        bad(cc, "signature.separator is one byte");
+    p->separator = sep.n ? sep.p[0] : '\0';
+    compile_secrets(cc);
+    if (p->algorithm == ALGORITHM_HMAC) {
+        if (!p->header.n)
+            bad(cc, "signature.header is missing");
+        keep(cc, p->header);
+        compile_message(cc);
+        compile_timestamp(cc);
+        if (!cc->c.secrets.n)
+            bad(cc, "secrets is missing: nothing could be verified");
+    }
+    if (p->algorithm == ALGORITHM_TOKEN && !cc->c.secrets.n && !cc->c.path_token.bytes)
+        bad(cc, "a token source needs secrets, or a path with {token} and path_token");
+}
+
+static void compile_path(struct compile *cc)
+{
+    struct source_plan *p = cc->p;
+    bool has_token;
+
+    p->path = cc->c.path ? xstrdup(cc->c.path) : xasprintf("/hooks/%s", p->name);
+    has_token = strstr(p->path, "{token}") != NULL;
+    if (p->path[0] != '/' || strpbrk(p->path, "?# "))
+        bad(cc, "path %s must start with / and hold no ?, # or blank", p->path);
+    if (has_token && !cc->c.path_token.bytes)
+        bad(cc, "path has {token}, but path_token is missing");
+    if (!has_token && cc->c.path_token.bytes)
+        bad(cc, "path_token is set, but path has no {token}");
+    p->path_token = span_of(cc->c.path_token.bytes, cc->c.path_token.n);
+}
+
+static void compile_dedup(struct compile *cc, int64_t window_ms)
+{
+    struct source_plan *p = cc->p;
+    int64_t retries = duration(cc, "retries", cc->c.retries, 0);
+
+    p->dedup = (enum source_dedup)cc->c.dedup;
+    if (p->dedup == SOURCE_DEDUP_ID && p->id.kind == PLACE_NOWHERE)
+        bad(cc, "dedup: id, but the provider sends none");
+    if (p->dedup == SOURCE_DEDUP_AUTO)
+        p->dedup = p->id.kind == PLACE_NOWHERE ? SOURCE_DEDUP_OFF : SOURCE_DEDUP_ID;
+    if (p->dedup != SOURCE_DEDUP_OFF && window_ms < retries)
+        cfg_error(
+            cc->warns, cc->at,
+            "%s tries again for %s; dedup.window is shorter, late repeats are published again",
+            p->provider, cc->c.retries);
+}
+
+static void compile_rest(struct compile *cc)
+{
+    struct source_plan *p = cc->p;
+    struct where when = { NULL, cc->c.handshake.path, NULL },
+                 echo = { NULL, cc->c.handshake.echo, NULL };
+
+    compile_place(cc, "id", &cc->c.id, &p->id);
+    compile_place(cc, "type", &cc->c.type, &p->type);
+    compile_place(cc, "subject", &cc->c.subject, &p->subject);
+    compile_place(cc, "handshake", &when, &p->shake_when);
+    compile_place(cc, "handshake", &echo, &p->shake_echo);
+    p->shake_equals = span_str(cc->c.handshake.equals);
+    if (!!cc->c.handshake.path != !!cc->c.handshake.echo ||
+        !!cc->c.handshake.path != !!cc->c.handshake.equals)
+        bad(cc, "handshake needs path, equals and echo");
+    for (size_t i = 0; i < cc->c.keep_headers.n; i++)
+        keep(cc, span_str(cc->c.keep_headers.v[i]));
+    if (cc->c.status != 200 && cc->c.status != 202 && cc->c.status != 204)
+        bad(cc, "status is 200, 202 or 204");
+}
+
+/* The plan's own copies of what the merge borrowed. */
+static void adopt(struct source_plan *p, const struct source_cfg *merged, struct source_cfg *preset)
+{
+    p->own = xcalloc(1, sizeof *p->own);
+    *p->own = *merged;
+    p->preset = preset;
+    p->outcomes[OUTCOME_SUCCEEDED] = &p->own->outcome.succeeded;
+    p->outcomes[OUTCOME_FAILED] = &p->own->outcome.failed;
+    p->outcomes[OUTCOME_CANCELLED] = &p->own->outcome.cancelled;
+    p->outcomes[OUTCOME_WAITING] = &p->own->outcome.waiting;
+    p->info = (struct source_info){ .name = p->name,
+                                    .path = p->path,
+                                    .provider = p->provider,
+                                    .body_bytes = merged->body_bytes,
+                                    .status = (int)merged->status };
+}
+
+struct source_plan *source_compile(const char *name, const struct source_cfg *cfg,
+                                   const struct cfg_node *at, int64_t dedup_window_ms,
+                                   struct err_list *errs, struct err_list *warns)
+{
+    struct source_cfg *preset = xcalloc(1, sizeof *preset);
+    struct source_plan *p = xcalloc(1, sizeof *p);
+    struct compile cc = { .p = p, .at = at, .errs = errs, .warns = warns };
+    size_t before = errs->n;
+
+    p->name = xstrdup(name);
+    p->provider = xstrdup(cfg->provider ? cfg->provider : "own");
+    if (!source_merge(cfg, at, &cc.c, preset, errs)) {
+        compile_path(&cc);
+        compile_signature(&cc);
+        compile_rest(&cc);
+        compile_dedup(&cc, dedup_window_ms);
+    }
+    adopt(p, &cc.c, preset);
+    if (errs->n == before)
+        return p;
+    source_plan_free(p);
+    return NULL;
+}
+
+/* The user's settings stay the caller's and must outlive the plan; the preset's are ours. */
+void source_plan_free(struct source_plan *p)
+{
+    if (!p)
+        return;
+    for (size_t i = 0; i < SECRETS_MAX; i++)
+        crypto_hmac_free(p->keys[i]);
+    cfg_release(source_cfg_keys(), p->preset);
+    free(p->preset);
+    free(p->own);
+    free(p->name);
+    free(p->path);
+    free(p->provider);
+    free(p);
+}
+
+const struct source_info *source_info(const struct source_plan *p)
+{
+    return &p->info;
+}
+
+bool source_match_path(const struct source_plan *p, struct span path, struct span *token)
+{
+    struct span pattern = span_str(p->path);
+    const char *at = strstr(p->path, "{token}");
+    size_t before, after;
+
+    *token = SPAN_NONE;
+    if (!at)
+        return span_eq(pattern, path);
+    before = (size_t)(at - p->path);
+    after = pattern.n - before - 7;
+    if (path.n <= before + after || memcmp(path.p, p->path, before) ||
+        memcmp(path.p + path.n - after, at + 7, after))
+        return false;
+    *token = span_of(path.p + before, path.n - before - after);
+    return !memchr(token->p, '/', token->n);
+}
+
+enum source_outcome source_outcome(const struct source_plan *p, struct span type)
+{
+    for (int o = OUTCOME_SUCCEEDED; o <= OUTCOME_WAITING; o++)
+        for (size_t i = 0; i < p->outcomes[o]->n; i++)
+            if (span_glob(span_str(p->outcomes[o]->v[i]), type))
+                return (enum source_outcome)o;
+    return OUTCOME_NONE;
+}
