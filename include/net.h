@@ -35,12 +35,13 @@ struct net_request {
     struct net_server *server;
     int64_t started_us; /* CLOCK_MONOTONIC when its first byte came */
     bool gone;          /* the client left; answer all the same */
+    bool keep; /* set by the handler: the request stays after its answer, until net_request_release
+                */
     /* private: */
     struct net_request *next;
-    size_t held;
+    size_t have, cap;
     struct buf reply;
-    uint8_t phase;
-    bool close;
+    bool answered, close, kept;
     _Alignas(16) char extra[]; /* as many bytes as net_server_new was told; zeroed */
 };
 
@@ -50,8 +51,6 @@ struct net_handler {
     enum http_error (*head)(struct net_request *req, void *arg);
     /* All bytes are there. Must end in exactly one net_answer(), now or later. */
     void (*request)(struct net_request *req, void *arg);
-    /* After each pass over what was ready: hand over what was gathered. May be NULL. */
-    void (*pass)(void *arg);
     /* A request was refused by the parser or a limit (req may be NULL); for counting. May be NULL.
      */
     void (*refused)(enum http_error e, struct net_request *req, void *arg);
@@ -64,8 +63,10 @@ struct net_server *net_server_new(struct event_base *base, const struct net_limi
  * one. reuse: SO_REUSEPORT. out (may be NULL) gets what was bound, as text, 128 bytes. */
 MUST_CHECK int net_listen(struct net_server *s, const char *address, bool reuse, char *out,
                           struct err *e);
-/* An already listening descriptor, shared (Unix sockets are bound once and accepted by all). */
-MUST_CHECK int net_listen_fd(struct net_server *s, int fd, struct err *e);
+/* The two halves of it, for descriptors that several servers accept from (Unix sockets). The
+ * descriptor stays the caller's. */
+MUST_CHECK int net_bind(const char *address, bool reuse, char *out, struct err *e);
+void net_listen_fd(struct net_server *s, int fd);
 void net_set_limits(struct net_server *s, const struct net_limits *limits); /* a reload */
 void net_stop_listening(struct net_server *s);
 /* From now on answers say Connection: close and idle connections are closed. */
@@ -78,6 +79,9 @@ void net_server_free(struct net_server *s); /* closes everything that is left */
 void net_answer(struct net_request *req, const struct http_reply *reply);
 void net_answer_error(struct net_request *req, enum http_error e, const char *detail,
                       const char *allow);
+
+/* Gives a kept request back, answered or not yet sent; it is not the handler's any more. */
+void net_request_release(struct net_request *req);
 
 /* A stream (server-sent events): headers now, pieces later. `closed` runs once when the client left
  * or net_stream_end was called; the stream is dead after it. */

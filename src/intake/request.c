@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One webhook: route, verify, submit, answer.
+ *
+ * P1: answer_durable() is the only place that writes a 2xx for a delivery, and it runs only when
+ * the log gave the record back as durable (or named an earlier durable one). P10: submit() is
+ * reached only through VERDICT_OK. */
+#include <string.h>
+
+#include "clock.h"
+#include "log.h"
+#include "room.h"
+
+#define WAITING_MAX 20000 /* records of one thread that the log has not given back */
+
+static struct pending *pending_of(struct net_request *req)
+{
+    return (struct pending *)(void *)req->extra;
+}
+
+static void count_code(struct intake_thread *t, struct source_stats *stats, int status)
+{
+    counter_add(&(stats ? stats : t->unmatched)->part[t->number].codes[code_index(status)], 1);
+}
+
+static void refuse(struct intake_thread *t, struct net_request *req, enum http_error e)
+{
+    count_code(t, pending_of(req)->stats, http_error(e)->status);
+    net_answer_error(req, e, NULL, NULL);
+}
+
+/* --- routing -------------------------------------------------------------------------------------
+ */
+
+/* The plan of a path, and what stands for {token} in it; NULL when there is none. */
+static const struct source_plan *route(struct intake_thread *t, struct net_request *req,
+                                       struct span *token)
+{
+    struct span path = http_path(&req->http, req->bytes);
+
+    for (size_t i = 0; i < t->conf->n; i++)
+        if (source_match_path(t->conf->plans[i], path, token)) {
+            pending_of(req)->stats = t->conf->stats[i];
+            return t->conf->plans[i];
+        }
+    return NULL;
+}
+
+static enum http_error on_head(struct net_request *req, void *arg)
+{
+    struct intake_thread *t = arg;
+    struct span token;
+    const struct source_plan *plan = route(t, req, &token);
+    uint64_t body_max;
+
+    if (!plan)
+        return HTTP_ERR_NOT_FOUND;
+    if (req->http.method != METHOD_POST)
+        return HTTP_ERR_METHOD_NOT_ALLOWED;
+    body_max = source_info(plan)->body_bytes;
+    req->http.body_max = body_max ? body_max : t->conf->limits.body_bytes;
+    return HTTP_ERR_NONE;
+}
+
+static void on_refused(enum http_error e, struct net_request *req, void *arg)
+{
+    count_code(arg, req ? pending_of(req)->stats : NULL, http_error(e)->status);
+}
+
+/* --- answers
+ * ----------------------------------------------------------------------------------------- */
+
+static void write_json(struct buf *b, const struct wal_append *a, const char *logid)
+{
+    char made[RECORD_ID_MAX];
+    struct record rec = a->rec;
+
+    rec.lsn = a->lsn;
+    buf_adds(b, a->result == WAL_DUPLICATE ? "{\"status\":\"duplicate\",\"id\":"
+                                           : "{\"status\":\"accepted\",\"id\":");
+    buf_json_string(b, record_id(&rec, logid, made));
+    buf_printf(b, ",\"lsn\":%llu}", (unsigned long long)a->lsn);
+}
+
+/* P1: here, and nowhere else, a sender is told that its event is safe. */
+static void answer_durable(struct intake_thread *t, struct pending *p)
+{
+    struct http_reply reply = { .status = p->status };
+    char room[512];
+    struct buf json = { room, 0, sizeof room };
+    bool own = p->append.rec.id.n * 6 > sizeof room - 128;
+
+    if (own)
+        json = (struct buf)BUF_INIT;
+    if (p->status != 204) {
+        write_json(&json, &p->append, wal_log_id(t->in->wal));
+        reply.content_type = "application/json";
+        reply.body = buf_as_span(&json);
+    }
+    count_code(t, p->stats, p->status);
+    histogram_add(&t->ack_seconds, (uint64_t)(clock_mono_us() - p->req->started_us));
+    net_answer(p->req, &reply);
+    if (own)
+        buf_free(&json);
+}
+
+static void count_durable(struct intake_thread *t, struct pending *p)
+{
+    static struct log_limit limit;
+    struct stats_part *part = &p->stats->part[t->number];
+    uint64_t left_out;
+
+    if (p->append.result == WAL_DURABLE) {
+        counter_add(&part->accepted, 1);
+        atomic_store_explicit(&part->last_ms, p->append.rec.time_ms, memory_order_relaxed);
+        return;
+    }
+    counter_add(&part->duplicates, 1);
+    if (!p->append.other_body)
+        return;
+    counter_add(&part->other_body, 1);
+    if (log_limit_pass(&limit, &left_out))
+        log_warn("a repeated delivery came with another body", KS("source", p->stats->name),
+                 KSPAN("id", p->append.rec.id), KU("lsn", p->append.lsn), KU("left_out", left_out));
+}
+
+static enum http_error log_error_of(enum wal_result r)
+{
+    switch (r) {
+    case WAL_FULL:
+        return HTTP_ERR_STORAGE_FULL;
+    case WAL_BACKLOG_FULL:
+        return HTTP_ERR_BACKLOG_FULL;
+    case WAL_FAILED:
+        return HTTP_ERR_STORAGE_FAILED;
+    case WAL_DURABLE:
+    case WAL_DUPLICATE:
+        break;
+    }
+    return HTTP_ERR_NONE;
+}
+
+/* The log gave the record back. */
+static void on_logged(struct msg *m, void *self)
+{
+    struct intake_thread *t = self;
+    struct wal_append *a = container_of(m, struct wal_append, msg);
+    struct pending *p = container_of(a, struct pending, append);
+    struct net_request *req = p->req;
+    enum http_error e = log_error_of(a->result);
+    char *copy = p->copy;
+
+    t->waiting_n--;
+    if (!e)
+        count_durable(t, p);
+    if (p->timed_out) { /* the sender has its 503 already; a repeat will be answered "duplicate" */
+        net_request_release(req);
+    } else {
+        TAILQ_REMOVE(&t->waiting, p, waiting);
+        req->keep = false;
+        if (e)
+            refuse(t, req, e);
+        else
+            answer_durable(t, p);
+    }
+    free(copy);
+}
+
+/* A commit that takes too long: the sender is told so; the record stays with the log. */
+void intake_expire(struct intake_thread *t, int64_t now_ms)
+{
+    struct pending *p;
+
+    while ((p = TAILQ_FIRST(&t->waiting)) && p->deadline_ms <= now_ms) {
+        TAILQ_REMOVE(&t->waiting, p, waiting);
+        p->timed_out = true;
+        refuse(t, p->req, HTTP_ERR_COMMIT_TIMEOUT);
+    }
+}
+
+/* --- submitting
+ * -------------------------------------------------------------------------------------- */
+
+static bool in_scratch(const struct source_event *ev, struct span s)
+{
+    return s.n && s.p >= ev->scratch.p && s.p < ev->scratch.p + ev->scratch.n;
+}
+
+static struct span move_to(char **at, struct span s)
+{
+    struct span moved = { *at, s.n };
+
+    if (s.n)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return moved;
+}
+
+/* What verification left in the thread's scratch goes behind the request's own bytes, where it
+ * stays until the log is done; only what does not fit there costs an allocation. */
+static void keep_scratch(struct intake_thread *t, struct net_request *req, struct record *rec)
+{
+    struct pending *p = pending_of(req);
+    struct span *moving[] = { &rec->id, &rec->type, &rec->subject };
+    size_t need = t->ev.headers.n, room = req->cap - req->http.consumed;
+    char *at;
+
+    for (size_t i = 0; i < ARRAY_LEN(moving); i++)
+        need += in_scratch(&t->ev, *moving[i]) ? moving[i]->n : 0;
+    p->copy = need > room ? xmalloc(need) : NULL;
+    at = p->copy ? p->copy : req->bytes + req->http.consumed;
+    rec->headers = move_to(&at, buf_as_span(&t->ev.headers));
+    for (size_t i = 0; i < ARRAY_LEN(moving); i++)
+        if (in_scratch(&t->ev, *moving[i]))
+            *moving[i] = move_to(&at, *moving[i]);
+}
+
+static void submit(struct intake_thread *t, struct net_request *req, const struct source_plan *plan)
+{
+    struct pending *p = pending_of(req);
+    struct source_event *ev = &t->ev;
+
+    p->append.rec = (struct record){ .kind = RECORD_WEBHOOK,
+                                     .time_ms = clock_wall_ms(),
+                                     .source = span_str(p->stats->name),
+                                     .id = ev->id,
+                                     .type = ev->type,
+                                     .subject = ev->subject,
+                                     .content_type = ev->content_type,
+                                     .body = http_body(&req->http, req->bytes) };
+    keep_scratch(t, req, &p->append.rec);
+    p->append.dedup = ev->dedup;
+    p->append.reply = &t->inbox;
+    p->append.done = on_logged;
+    p->req = req;
+    p->status = source_info(plan)->status;
+    p->deadline_ms = clock_mono_ms() + t->conf->limits.commit_timeout_ms;
+    req->keep = true;
+    TAILQ_INSERT_TAIL(&t->waiting, p, waiting);
+    t->waiting_n++;
+    msg_list_add(&t->gathered, &p->append.msg);
+}
+
+static bool gate_closed(const struct intake_thread *t, const char *source, struct span type)
+{
+    for (size_t i = 0; i < t->conf->gates_n; i++) {
+        const struct intake_gate *g = &t->conf->gates[i];
+        if (atomic_load_explicit(g->full, memory_order_relaxed) &&
+            span_glob(span_str(g->match_source), span_str(source)) &&
+            span_glob(span_str(g->match_type), type))
+            return true;
+    }
+    return false;
+}
+
+static void reject(struct intake_thread *t, struct net_request *req, enum verdict v)
+{
+    static struct log_limit limit;
+    struct pending *p = pending_of(req);
+    char remote[64];
+    uint64_t left_out;
+
+    counter_add(&p->stats->part[t->number].rejected[v], 1);
+    if (log_limit_pass(&limit, &left_out))
+        log_warn("a delivery was refused", KS("source", p->stats->name),
+                 KS("reason", verdict_name(v)), KS("remote", net_remote(req, remote)),
+                 KU("left_out", left_out));
+    refuse(t, req, HTTP_ERR_BAD_SIGNATURE);
+}
+
+static void answer_handshake(struct intake_thread *t, struct net_request *req)
+{
+    count_code(t, pending_of(req)->stats, t->ev.handshake_status);
+    net_answer(req, &(struct http_reply){ .status = t->ev.handshake_status,
+                                          .content_type = t->ev.handshake_type,
+                                          .body = buf_as_span(&t->ev.handshake_body) });
+}
+
+static void on_request(struct net_request *req, void *arg)
+{
+    struct intake_thread *t = arg;
+    struct pending *p = pending_of(req);
+    struct span token;
+    const struct source_plan *plan =
+        route(t, req, &token); /* again: a reload may have come in between */
+    enum verdict v;
+
+    if (!plan) {
+        refuse(t, req, HTTP_ERR_NOT_FOUND);
+        return;
+    }
+    v = source_verify(plan, &req->http, req->bytes, token, clock_wall_ms(), &t->ev);
+    if (t->ev.skew_ms != INT64_MIN)
+        atomic_store_explicit(&p->stats->part[t->number].skew_ms, t->ev.skew_ms,
+                              memory_order_relaxed);
+    if (v != VERDICT_OK)
+        reject(t, req, v);
+    else if (t->ev.handshake)
+        answer_handshake(t, req);
+    else if (gate_closed(t, p->stats->name, t->ev.type))
+        refuse(t, req, HTTP_ERR_BACKLOG_FULL);
+    else if (t->waiting_n >= WAITING_MAX)
+        refuse(t, req, HTTP_ERR_OVERLOADED);
+    else
+        submit(t, req, plan);
+}
+
+const struct net_handler intake_handler = { .head = on_head,
+                                            .request = on_request,
+                                            .refused = on_refused };

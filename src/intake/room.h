@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share. */
+#pragma once
+
+#include <event2/event_struct.h>
+#include <sys/queue.h>
+
+#include "intake.h"
+
+#define THREADS_MAX 64
+
+/* Statuses that are counted; each error of the closed list has one of them. */
+enum { CODES = 16 };
+int code_index(int status);
+
+struct stats_part { /* one thread's, a cache line of its own */
+    _Alignas(64) struct counter accepted;
+    struct counter duplicates, other_body;
+    struct counter rejected[VERDICTS], codes[CODES];
+    _Atomic int64_t last_ms, skew_ms;
+};
+
+struct source_stats {
+    struct source_stats *next;
+    char *name;
+    struct stats_part part[THREADS_MAX];
+};
+
+struct pending { /* embedded in net_request.extra */
+    struct wal_append append;
+    struct net_request *req;
+    struct source_stats *stats;
+    TAILQ_ENTRY(pending) waiting;
+    int64_t deadline_ms;
+    char *copy;                     /* what did not fit behind the request's bytes */
+    int status;
+    bool timed_out;
+};
+TAILQ_HEAD(pending_list, pending);
+
+struct intake_thread {
+    struct intake *in;
+    unsigned number;
+    pthread_t thread;
+    struct event_base *base;
+    struct inbox inbox;
+    struct event inbox_ev, tick;
+    struct net_server *server;
+    const struct intake_conf *conf;
+    struct msg_list gathered; /* handed to the log at the end of the pass */
+    struct pending_list waiting;
+    size_t waiting_n;
+    struct source_event ev;
+    struct histogram ack_seconds;
+    _Atomic int64_t turned_ms;
+    _Atomic uint64_t connections;
+    struct source_stats *unmatched;
+    int64_t stop_by_ms; /* 0: running */
+};
+
+struct control { /* from the main thread to one thread */
+    struct msg msg;
+    const struct intake_conf *conf; /* NULL: stop */
+    int64_t timeout_ms;
+    struct intake *in;
+};
+
+struct intake {
+    struct wal *wal;
+    struct intake_thread *threads;
+    unsigned n;
+    struct control *controls;
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    unsigned acks;
+    _Atomic uint64_t held;
+    int *shared_fds;
+    char **shared_paths;
+    size_t shared_n;
+};
+
+extern const struct net_handler intake_handler;
+void intake_expire(struct intake_thread *t, int64_t now_ms);

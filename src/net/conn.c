@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One connection: bytes in, requests to the handler, answers out in order.
+ *
+ * A connection is reading (EV_READ armed) unless it is closing or has as many requests waiting as
+ * it may. Answers are sent at once; only what the kernel does not take waits in `out` with EV_WRITE
+ * armed. A connection that ends is marked dead and freed by the next tick, never in its own
+ * callback. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "room.h"
+
+#define LINGER_BYTES (64u << 10)
+
+void conn_set_wait(struct net_conn *c, enum wait w)
+{
+    struct net_server *s = c->server;
+
+    if (c->wait != WAIT_NONE)
+        TAILQ_REMOVE(&s->waits[c->wait], c, waiting);
+    c->wait = (uint8_t)w;
+    if (w == WAIT_NONE)
+        return;
+    c->since_ms = clock_mono_ms();
+    c->deadline_ms = c->since_ms + deadline_of(s, w);
+    TAILQ_INSERT_TAIL(&s->waits[w], c, waiting);
+}
+
+static void set_events(struct net_conn *c)
+{
+    bool read = !c->eof && (!c->paused || c->closing);
+    short what = (short)(EV_PERSIST | (read ? EV_READ : 0) | (c->want_write ? EV_WRITE : 0));
+
+    event_del(&c->ev);
+    event_assign(&c->ev, c->server->base, c->fd, what, conn_on_event, c);
+    if (read || c->want_write)
+        event_add(&c->ev, NULL);
+}
+
+void conn_new(struct net_server *s, int fd)
+{
+    struct net_conn *c = xcalloc(1, sizeof *c);
+    int one = 1;
+
+    c->server = s;
+    c->fd = fd;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
+               sizeof one); /* fails on Unix sockets; no matter */
+    event_assign(&c->ev, s->base, fd, EV_READ | EV_PERSIST, conn_on_event, c);
+    event_add(&c->ev, NULL);
+    TAILQ_INSERT_TAIL(&s->all, c, all);
+    s->conns++;
+    conn_set_wait(c, WAIT_FIRST);
+}
+
+static void end_stream(struct net_conn *c)
+{
+    struct net_stream *st = c->stream;
+
+    if (!st)
+        return;
+    c->stream = NULL;
+    st->conn = NULL;
+    st->closed(st->arg);
+    free(st);
+}
+
+void conn_close(struct net_conn *c)
+{
+    struct net_server *s = c->server;
+    struct net_request *req, *next;
+
+    if (c->dead)
+        return;
+    c->dead = true;
+    conn_set_wait(c, WAIT_NONE);
+    event_del(&c->ev);
+    close(c->fd);
+    if (c->reading)
+        request_recycle(c->reading);
+    for (req = c->first; req; req = next) {
+        next = req->next;
+        req->conn = NULL;
+        req->gone = true;
+        if (req->answered) /* nobody else will come back to it */
+            request_recycle(req);
+    }
+    c->reading = c->first = c->last = NULL;
+    TAILQ_REMOVE(&s->all, c, all);
+    TAILQ_INSERT_TAIL(&s->dead, c, waiting);
+    s->conns--;
+    end_stream(c);
+}
+
+/* No further request is taken. What was answered goes out; then the connection ends. */
+static void start_closing(struct net_conn *c, bool linger)
+{
+    c->closing = true;
+    c->linger |= linger;
+    if (c->reading)
+        request_recycle(c->reading);
+    c->reading = NULL;
+}
+
+/* Everything is out. Without a look at what still comes in, a close would reset the connection and
+ * could take the answer away from the client (RFC 9112 section 9.6). */
+static void finish(struct net_conn *c)
+{
+    if (!c->linger) {
+        conn_close(c);
+        return;
+    }
+    if (c->wait == WAIT_LINGER)
+        return;
+    shutdown(c->fd, SHUT_WR);
+    conn_set_wait(c, WAIT_LINGER);
+    set_events(c);
+}
+
+/* Sends from p; keeps what the kernel does not take. False: the connection is dead. */
+static bool send_or_keep(struct net_conn *c, const char *p, size_t n)
+{
+    ssize_t sent = 0;
+
+    if (!c->out.n) {
+        sent = send(c->fd, p, n, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+            conn_close(c);
+            return false;
+        }
+        sent = MAX(sent, 0);
+    }
+    if ((size_t)sent < n)
+        buf_add(&c->out, p + sent, n - (size_t)sent);
+    return true;
+}
+
+static void after_output(struct net_conn *c)
+{
+    bool waiting = c->out.n > 0;
+
+    if (waiting != c->want_write) {
+        c->want_write = waiting;
+        set_events(c);
+    }
+    if (waiting) {
+        if (c->wait != WAIT_REPLY)
+            conn_set_wait(c, WAIT_REPLY);
+    } else if (c->closing && !c->first && !c->stream) {
+        finish(c);
+    } else if (c->first || c->stream) {
+        conn_set_wait(c, WAIT_NONE);
+    } else if (!c->reading) {
+        conn_set_wait(c, WAIT_IDLE);
+    } else if (c->wait == WAIT_REPLY || c->wait == WAIT_NONE) {
+        conn_set_wait(c, c->reading->http.body_off ? WAIT_BODY : WAIT_HEADER);
+    }
+}
+
+static void process(struct net_conn *c);
+
+/* Sends every answer that is due, in order. */
+void conn_flush(struct net_conn *c)
+{
+    struct net_server *s = c->server;
+    bool was_full = c->paused;
+
+    while (c->first && c->first->answered) {
+        struct net_request *req = c->first;
+        bool close_after = req->close;
+        c->first = req->next;
+        if (!c->first)
+            c->last = NULL;
+        c->queued--;
+        if (!send_or_keep(c, req->reply.p, req->reply.n)) {
+            request_recycle(req);
+            return;
+        }
+        request_recycle(req);
+        if (close_after)
+            start_closing(c, true);
+    }
+    if (c->paused && c->queued < s->limits.pipeline && !c->closing) {
+        c->paused = false;
+        set_events(c);
+    }
+    after_output(c);
+    if (was_full && !c->paused && !c->dead && !c->closing && c->reading && c->reading->have)
+        process(c);
+}
+
+static void enqueue(struct net_conn *c, struct net_request *req)
+{
+    if (c->last)
+        c->last->next = req;
+    else
+        c->first = req;
+    c->last = req;
+    c->queued++;
+    c->server->unanswered++;
+}
+
+/* Answers the request being read with an error and takes no further one. */
+void conn_refuse(struct net_conn *c, enum http_error e)
+{
+    struct net_request *req = c->reading ? c->reading : request_take(c);
+
+    c->reading = NULL;
+    if (c->server->h.refused)
+        c->server->h.refused(e, req, c->server->arg);
+    enqueue(c, req);
+    start_closing(c, true);
+    net_answer_error(req, e, NULL, e == HTTP_ERR_METHOD_NOT_ALLOWED ? "POST" : NULL);
+}
+
+/* The whole request is there; what lies behind it is the start of the next one. */
+static void dispatch(struct net_conn *c)
+{
+    struct net_server *s = c->server;
+    struct net_request *req = c->reading, *next = NULL;
+    size_t left = req->have - req->http.consumed;
+
+    if (left && req->http.keep_alive) {
+        next = request_take(c);
+        if (left > next->cap && !request_grow(next, left)) {
+            request_recycle(next);
+            conn_refuse(c, HTTP_ERR_OVERLOADED);
+            return;
+        }
+        memcpy(next->bytes, req->bytes + req->http.consumed, left);
+        next->have = left;
+    }
+    c->reading = next;
+    if (!req->http.keep_alive)
+        c->closing = true;
+    c->linger |= left && !next;
+    enqueue(c, req);
+    if (c->queued >= s->limits.pipeline && !c->paused) {
+        c->paused = true;
+        set_events(c);
+    }
+    conn_set_wait(c, WAIT_NONE);
+    s->h.request(req, s->arg);
+}
+
+static bool handle_head(struct net_conn *c)
+{
+    struct net_server *s = c->server;
+    struct net_request *req = c->reading;
+    enum http_error e = HTTP_ERR_NONE;
+
+    if (s->h.head)
+        e = s->h.head(req, s->arg);
+    if (!e && !req->http.chunked && req->http.content_length > req->http.body_max)
+        e = HTTP_ERR_BODY_TOO_LARGE;
+    if (e) {
+        conn_refuse(c, e);
+        return false;
+    }
+    if (req->http.expect_continue && req->http.has_body && req->have == req->http.body_off)
+        return send_or_keep(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    return true;
+}
+
+/* Room for more of the request: the rest of a body of known length at once, else double. */
+static bool make_room(struct net_conn *c)
+{
+    struct net_request *req = c->reading;
+    uint64_t want = 2 * (uint64_t)req->cap;
+
+    if (req->have < req->cap)
+        return true;
+    if (req->http.body_off && !req->http.chunked)
+        want = MIN(want, req->http.body_off + req->http.content_length + REQUEST_BYTES);
+    if (request_grow(req, (size_t)want))
+        return true;
+    conn_refuse(c, HTTP_ERR_OVERLOADED);
+    return false;
+}
+
+/* Takes what has been read as far as it goes. */
+static void process(struct net_conn *c)
+{
+    while (c->reading && c->reading->have && !c->closing && !c->paused) {
+        struct net_request *req = c->reading;
+        switch (http_parse(&req->http, req->bytes, req->have, &c->server->limits.http)) {
+        case HTTP_HEAD:
+            if (!handle_head(c) || c->dead)
+                return;
+            break;
+        case HTTP_DONE:
+            dispatch(c);
+            break;
+        case HTTP_REFUSED:
+            conn_refuse(c, req->http.error);
+            return;
+        case HTTP_MORE:
+            if (!make_room(c))
+                return;
+            if (!c->first && !c->out.n) {
+                enum wait w = req->http.body_off ? WAIT_BODY : WAIT_HEADER;
+                if (c->wait != w)
+                    conn_set_wait(c, w);
+            }
+            return;
+        }
+        if (c->dead)
+            return;
+    }
+}
+
+static void stop_reading(struct net_conn *c)
+{
+    c->eof = true;
+    set_events(c);
+}
+
+/* Bytes that nobody will look at: behind a refusal, or behind the request of a stream. */
+static void discard(struct net_conn *c)
+{
+    char bin[8192];
+    ssize_t n = recv(c->fd, bin, sizeof bin, 0);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    c->lingered += (uint32_t)MAX(n, 0);
+    if (n < 0 || (n == 0 && (c->stream || c->wait == WAIT_LINGER)) || c->lingered > LINGER_BYTES)
+        conn_close(c);
+    else if (n == 0)
+        stop_reading(c);
+}
+
+static void receive(struct net_conn *c)
+{
+    struct net_request *req = c->reading ? c->reading : (c->reading = request_take(c));
+    ssize_t n = recv(c->fd, req->bytes + req->have, req->cap - req->have, 0);
+
+    if (n > 0) {
+        req->have += (size_t)n;
+        process(c);
+        return;
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        if (!req->have) {
+            request_recycle(req);
+            c->reading = NULL;
+        }
+        return;
+    }
+    /* The client has no more to say. What it asked before is still answered, unless it is gone. */
+    if (n == 0 && c->first) {
+        start_closing(c, false);
+        stop_reading(c);
+        return;
+    }
+    conn_close(c);
+}
+
+static void write_out(struct net_conn *c)
+{
+    ssize_t n = send(c->fd, c->out.p, c->out.n, MSG_NOSIGNAL);
+
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        conn_close(c);
+        return;
+    }
+    if (n > 0)
+        buf_drop(&c->out, (size_t)n);
+    if (!c->out.n)
+        buf_free(&c->out);
+    after_output(c);
+}
+
+void conn_on_event(evutil_socket_t fd UNUSED, short what, void *arg)
+{
+    struct net_conn *c = arg;
+
+    if (what & EV_WRITE && c->out.n)
+        write_out(c);
+    if (c->dead || !(what & EV_READ))
+        return;
+    if (c->closing || c->stream)
+        discard(c);
+    else
+        receive(c);
+}
+
+/* --- answers
+ * ---------------------------------------------------------------------------------------- */
+
+static void answered(struct net_request *req)
+{
+    req->server->unanswered--;
+    req->answered = true;
+    if (req->conn)
+        conn_flush(req->conn);
+    else
+        request_recycle(req);
+}
+
+void net_answer(struct net_request *req, const struct http_reply *reply)
+{
+    struct http_reply r = *reply;
+
+    r.close |= !req->http.keep_alive || req->server->draining ||
+               (req->conn && req->conn->closing && req->conn->last == req);
+    r.http10 = req->http.http10;
+    r.head |= req->http.method == METHOD_HEAD;
+    req->close = r.close;
+    http_write_reply(&req->reply, &r);
+    answered(req);
+}
+
+void net_answer_error(struct net_request *req, enum http_error e, const char *detail,
+                      const char *allow)
+{
+    req->close = !req->http.keep_alive || req->server->draining ||
+                 (req->conn && req->conn->closing && req->conn->last == req);
+    http_write_error(&req->reply, e, detail, req->close, allow);
+    answered(req);
+}
+
+struct net_stream *net_answer_stream(struct net_request *req, const struct http_reply *reply,
+                                     void (*closed)(void *arg), void *arg)
+{
+    struct net_conn *c = req->conn;
+    struct http_reply r = *reply;
+    struct net_stream *st;
+
+    if (!c) {
+        net_answer(req, reply);
+        return NULL;
+    }
+    st = xcalloc(1, sizeof *st);
+    *st = (struct net_stream){ .conn = c, .closed = closed, .arg = arg };
+    r.stream = true;
+    http_write_reply(&req->reply, &r);
+    c->stream = st;
+    c->closing = true; /* nothing is read as a request any more */
+    answered(req);
+    return c->dead ? NULL : st;
+}
+
+void net_stream_write(struct net_stream *st, struct span bytes)
+{
+    struct net_conn *c = st->conn;
+
+    if (send_or_keep(c, bytes.p, bytes.n))
+        after_output(c);
+}
+
+size_t net_stream_pending(const struct net_stream *st)
+{
+    return st->conn->out.n;
+}
+
+void net_stream_end(struct net_stream *st)
+{
+    struct net_conn *c = st->conn;
+
+    end_stream(c);
+    after_output(c);
+}
+
+const char *net_remote(const struct net_request *req, char *out)
+{
+    struct sockaddr_storage a = { 0 };
+    socklen_t n = sizeof a;
+
+    snprintf(out, 64, "gone");
+    if (!req->conn || getpeername(req->conn->fd, (struct sockaddr *)&a, &n))
+        return out;
+    if (a.ss_family == AF_INET)
+        evutil_inet_ntop(AF_INET, &((struct sockaddr_in *)&a)->sin_addr, out, 64);
+    else if (a.ss_family == AF_INET6)
+        evutil_inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&a)->sin6_addr, out, 64);
+    else
+        snprintf(out, 64, "unix");
+    return out;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share. Everything belongs to the server's thread. */
+#pragma once
+
+#include <event2/event_struct.h>
+#include <sys/queue.h>
+
+#include "net.h"
+
+/* Which deadline a connection is under; each kind has one list in the order of its deadlines. */
+enum wait {
+    WAIT_NONE,
+    WAIT_FIRST,
+    WAIT_HEADER,
+    WAIT_BODY,
+    WAIT_IDLE,
+    WAIT_REPLY,
+    WAIT_LINGER,
+    WAITS
+};
+
+TAILQ_HEAD(conn_list, net_conn);
+
+struct net_conn {
+    TAILQ_ENTRY(net_conn) waiting; /* in the list of its wait, or of the dead */
+    TAILQ_ENTRY(net_conn) all;
+    struct net_server *server;
+    struct event ev;
+    struct net_request *reading;      /* being received; NULL: nothing has come yet */
+    struct net_request *first, *last; /* received, in order, not yet answered and sent */
+    struct net_stream *stream;
+    struct buf out; /* what the kernel did not take */
+    int64_t deadline_ms, since_ms;
+    uint32_t queued, lingered;
+    int fd;
+    uint8_t wait;
+    bool closing; /* no request is read any more; close when `out` is empty */
+    bool linger;  /* the client may still be sending: read on a little before the close */
+    bool want_write, paused, eof, dead;
+};
+
+struct net_stream {
+    struct net_conn *conn;
+    void (*closed)(void *arg);
+    void *arg;
+};
+
+struct listener {
+    struct listener *next;
+    struct event ev;
+    struct net_server *server;
+    int fd;
+    bool shared;
+};
+
+struct net_server {
+    struct event_base *base;
+    struct net_limits limits;
+    _Atomic uint64_t *held;
+    struct net_handler h;
+    void *arg;
+    size_t extra;
+    struct listener *listeners;
+    struct conn_list all, waits[WAITS], dead;
+    struct net_request *free_requests;
+    size_t free_n, conns, unanswered;
+    struct event tick;
+    bool accepting_paused, draining, listening_stopped;
+};
+
+#define REQUEST_BYTES 4096 /* of a fresh buffer */
+#define FREE_REQUESTS 512
+
+/* conn.c */
+void conn_new(struct net_server *s, int fd);
+void conn_close(struct net_conn *c);
+void conn_refuse(struct net_conn *c, enum http_error e);
+void conn_set_wait(struct net_conn *c, enum wait w);
+void conn_flush(struct net_conn *c);
+void conn_on_event(evutil_socket_t fd, short what, void *arg);
+
+/* request.c */
+struct net_request *request_take(struct net_conn *c);
+void request_recycle(struct net_request *req);
+bool request_grow(struct net_request *req, size_t cap);
+
+/* deadline.c */
+void deadline_tick(evutil_socket_t fd, short what, void *arg);
+int64_t deadline_of(const struct net_server *s, enum wait w);

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Servers and listeners. When descriptors run out, accepting pauses until the next tick instead of
+ * spinning; above the connection limit a client is told 503 and closed. */
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "room.h"
+
+#define BACKLOG 4096
+#define ACCEPTS 64 /* a pass, so that connections that are there get their turn */
+
+struct net_server *net_server_new(struct event_base *base, const struct net_limits *limits,
+                                  _Atomic uint64_t *held, const struct net_handler *h, void *arg,
+                                  size_t extra)
+{
+    static const struct timeval quarter = { 0, 250000 };
+    struct net_server *s = xcalloc(1, sizeof *s);
+
+    *s = (struct net_server){
+        .base = base, .limits = *limits, .held = held, .h = *h, .arg = arg, .extra = extra
+    };
+    TAILQ_INIT(&s->all);
+    TAILQ_INIT(&s->dead);
+    for (int w = 0; w < WAITS; w++)
+        TAILQ_INIT(&s->waits[w]);
+    event_assign(&s->tick, base, -1, EV_PERSIST, deadline_tick, s);
+    event_add(&s->tick, &quarter);
+    return s;
+}
+
+static void turn_away(int fd)
+{
+    static struct log_limit limit;
+    struct buf b = BUF_INIT;
+    uint64_t left_out;
+
+    http_write_error(&b, HTTP_ERR_TOO_MANY_CONNECTIONS, NULL, true, NULL);
+    if (send(fd, b.p, b.n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        errno = 0; /* it was a courtesy */
+    shutdown(fd, SHUT_WR);
+    close(fd);
+    buf_free(&b);
+    if (log_limit_pass(&limit, &left_out))
+        log_warn("the connection limit is reached; clients get 503", KU("left_out", left_out));
+}
+
+static void pause_accepting(struct net_server *s, int error)
+{
+    static struct log_limit limit;
+    uint64_t left_out;
+
+    s->accepting_paused = true;
+    for (struct listener *l = s->listeners; l; l = l->next)
+        event_del(&l->ev);
+    errno = error;
+    if (log_limit_pass(&limit, &left_out))
+        log_warn("accepting pauses", KERRNO(), KU("left_out", left_out));
+}
+
+static void on_accept(evutil_socket_t fd, short what UNUSED, void *arg)
+{
+    struct listener *l = arg;
+    struct net_server *s = l->server;
+
+    for (int i = 0; i < ACCEPTS; i++) {
+        int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (client < 0) {
+            if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED && errno != EPROTO)
+                pause_accepting(s, errno);
+            return;
+        }
+        if (s->conns >= s->limits.connections) {
+            if (s->h.refused)
+                s->h.refused(HTTP_ERR_TOO_MANY_CONNECTIONS, NULL, s->arg);
+            turn_away(client);
+        } else {
+            conn_new(s, client);
+        }
+    }
+}
+
+static void add_listener(struct net_server *s, int fd, bool shared)
+{
+    struct listener *l = xcalloc(1, sizeof *l);
+
+    *l = (struct listener){ .next = s->listeners, .server = s, .fd = fd, .shared = shared };
+    s->listeners = l;
+    event_assign(&l->ev, s->base, fd, EV_READ | EV_PERSIST, on_accept, l);
+    event_add(&l->ev, NULL);
+}
+
+void net_listen_fd(struct net_server *s, int fd)
+{
+    add_listener(s, fd, true);
+}
+
+static int bind_unix(const char *path, struct err *e)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    int fd;
+
+    if (strlen(path) >= sizeof a.sun_path)
+        return err_set(e, EXIT_BAD_CONFIG, "listen unix:%s: the path is too long", path);
+    strcpy(a.sun_path, path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0) {
+        close(fd);
+        return err_set(e, EXIT_TEMPORARY, "listen unix:%s: another process serves it", path);
+    }
+    unlink(path);
+    if (fd >= 0 && !bind(fd, (struct sockaddr *)&a, sizeof a) && !chmod(path, 0660) &&
+        !listen(fd, BACKLOG))
+        return fd;
+    err_errno(e, EXIT_TEMPORARY, "listen unix:%s", path);
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* "host:port" or "[v6]:port" */
+static int resolve(const char *address, struct addrinfo **out, struct err *e)
+{
+    struct addrinfo hints = { .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM };
+    const char *colon = strrchr(address, ':');
+    struct span host;
+    char *name;
+    int rc;
+
+    if (!colon || !colon[1])
+        return err_set(e, EXIT_BAD_CONFIG,
+                       "listen %s: host:port, [v6]:port or unix:/path is expected", address);
+    host = span_of(address, (size_t)(colon - address));
+    if (host.n > 1 && host.p[0] == '[' && host.p[host.n - 1] == ']')
+        host = span_of(host.p + 1, host.n - 2);
+    name = span_dup(host);
+    rc = getaddrinfo(name[0] ? name : NULL, colon + 1, &hints, out);
+    free(name);
+    return rc ? err_set(e, EXIT_BAD_CONFIG, "listen %s: %s", address, gai_strerror(rc)) : 0;
+}
+
+static int bind_tcp(const char *address, bool reuse, struct err *e)
+{
+    struct addrinfo *ai = NULL;
+    int fd, one = 1;
+
+    if (resolve(address, &ai, e))
+        return -1;
+    fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        if (reuse)
+            setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+        if (ai->ai_family == AF_INET6)
+            setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    }
+    if (fd < 0 || bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, BACKLOG)) {
+        err_errno(e, EXIT_TEMPORARY, "listen %s", address);
+        if (fd >= 0)
+            close(fd);
+        fd = -1;
+    }
+    freeaddrinfo(ai);
+    return fd;
+}
+
+static void bound_text(int fd, const char *address, char *out)
+{
+    struct sockaddr_storage a = { 0 };
+    socklen_t n = sizeof a;
+    char host[64];
+
+    getsockname(fd, (struct sockaddr *)&a, &n);
+    if (a.ss_family == AF_INET6) {
+        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&a;
+        evutil_inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
+        snprintf(out, 128, "[%s]:%d", host, ntohs(v6->sin6_port));
+    } else if (a.ss_family == AF_INET) {
+        struct sockaddr_in *v4 = (struct sockaddr_in *)&a;
+        evutil_inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
+        snprintf(out, 128, "%s:%d", host, ntohs(v4->sin_port));
+    } else {
+        snprintf(out, 128, "%s", address);
+    }
+}
+
+int net_bind(const char *address, bool reuse, char *out, struct err *e)
+{
+    int fd =
+        !strncmp(address, "unix:", 5) ? bind_unix(address + 5, e) : bind_tcp(address, reuse, e);
+
+    if (fd >= 0 && out)
+        bound_text(fd, address, out);
+    return fd;
+}
+
+int net_listen(struct net_server *s, const char *address, bool reuse, char *out, struct err *e)
+{
+    int fd = net_bind(address, reuse, out, e);
+
+    if (fd < 0)
+        return -1;
+    add_listener(s, fd, false);
+    return 0;
+}
+
+void net_set_limits(struct net_server *s, const struct net_limits *limits)
+{
+    s->limits = *limits;
+}
+
+void net_stop_listening(struct net_server *s)
+{
+    struct listener *l, *next;
+
+    s->listening_stopped = true;
+    for (l = s->listeners; l; l = next) {
+        next = l->next;
+        event_del(&l->ev);
+        if (!l->shared)
+            close(l->fd);
+        free(l);
+    }
+    s->listeners = NULL;
+}
+
+void net_drain(struct net_server *s)
+{
+    struct net_conn *c, *next;
+
+    s->draining = true;
+    for (c = TAILQ_FIRST(&s->all); c; c = next) {
+        next = TAILQ_NEXT(c, all);
+        if (!c->first && !c->out.n && !c->stream && (!c->reading || !c->reading->have))
+            conn_close(c);
+    }
+}
+
+size_t net_connections(const struct net_server *s)
+{
+    return s->conns;
+}
+
+size_t net_unanswered(const struct net_server *s)
+{
+    return s->unanswered;
+}
+
+void net_server_free(struct net_server *s)
+{
+    struct net_conn *c;
+    struct net_request *req;
+
+    if (!s)
+        return;
+    net_stop_listening(s);
+    while ((c = TAILQ_FIRST(&s->all)))
+        conn_close(c);
+    event_del(&s->tick);
+    deadline_tick(-1, 0, s);
+    while ((req = s->free_requests)) {
+        s->free_requests = req->next;
+        free(req->bytes);
+        buf_free(&req->reply);
+        free(req);
+    }
+    free(s);
+}
+
+uint32_t net_connection_limit(uint32_t wanted, uint32_t reserve)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r))
+        return wanted;
+    if (r.rlim_cur < r.rlim_max && r.rlim_cur < wanted + reserve) {
+        r.rlim_cur = MIN(r.rlim_max, (rlim_t)wanted + reserve);
+        if (setrlimit(RLIMIT_NOFILE, &r) || getrlimit(RLIMIT_NOFILE, &r))
+            return wanted;
+    }
+    if (r.rlim_cur <= reserve + 1)
+        return 1;
+    return (uint32_t)MIN((rlim_t)wanted, r.rlim_cur - reserve);
+}
