@@ -371,8 +371,8 @@ void cfg_load(const struct cfg_key *table, const struct cfg_node *node, void *in
         if (k->flags & CFG_REQUIRED && !n)
             cfg_error(errs, node, "%s is missing", k->name);
     }
-    if (!node || is_null(node))
-        return;
+    if (!node || is_null(node) || (node->kind == CFG_NODE_SCALAR && !strcmp(node->text, "none")))
+        return; /* `trim: none`: a section that is not wanted */
     if (node->kind != CFG_NODE_MAP) {
         cfg_error(errs, node, "%s takes keys and values", node->key ? node->key : "this");
         return;

@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Redis Streams: hundreds of XADDs in flight on one non-blocking connection of our own.
+ *
+ * hiredis parses the replies and formats the rare commands; XADD is written straight into the
+ * output buffer, because hiredis' formatter allocates twice a command. Replies come in the order of
+ * the commands, so a ring of LSNs says whose they are. A connection that is lost makes everything
+ * in flight void: the owner sends again from its cursor. An error reply is told apart by its first
+ * word: what passes by itself is retried, what somebody has to mend blocks the sink until it is
+ * mended. */
+#include <errno.h>
+#include <event2/dns.h>
+#include <event2/event_struct.h>
+#include <event2/util.h>
+#include <hiredis/hiredis.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+#include "room.h"
+
+#define OUT_MAX (1u << 20)
+#define SILENCE_MS 10000
+#define CONNECT_MS 5000
+
+enum phase { PHASE_DOWN, PHASE_RESOLVING, PHASE_CONNECTING, PHASE_HELLO, PHASE_UP };
+
+struct redis {
+    struct sink sink;
+    const struct sink_redis_cfg *cfg;
+    struct redis_url url;
+    struct event_base *base;
+    struct evdns_base *dns;
+    struct event io, timer;
+    const char *logid;
+    enum phase phase;
+    int fd;
+    unsigned hello_left, attempt;
+    int64_t since_ms; /* of the phase, or of the last reply */
+    struct buf out, scratch, json;
+    redisReader *reader;
+    uint64_t *ring; /* LSNs in flight */
+    size_t ring_cap, ring_first, ring_n;
+    bool writing, was_full;
+};
+
+/* What the first word of an error means. */
+static const struct error_word {
+    const char *word;
+    bool blocked;
+    const char *mend;
+} error_words[] = {
+    { "LOADING", false, "the server is loading its data" },
+    { "BUSY", false, "a script is running on the server" },
+    { "MASTERDOWN", false, "the replica has lost its master" },
+    { "TRYAGAIN", false, "slots are moving" },
+    { "CLUSTERDOWN", false, "the cluster is down" },
+    { "OOM", true, "raise maxmemory or trim the stream" },
+    { "READONLY", true, "this is a replica; point the sink at the master" },
+    { "MISCONF", true, "the server cannot persist; see its log" },
+    { "NOREPLICAS", true, "too few replicas are connected" },
+    { "NOAUTH", true, "set user and password" },
+    { "WRONGPASS", true, "check user and password" },
+    { "NOPERM", true, "grant XADD on the stream to this user" },
+    { "WRONGTYPE", true, "the key exists and is no stream; rename or delete it" },
+    { "MOVED", true, "this is a cluster; a cluster URL is needed" },
+};
+
+#define F(m) offsetof(struct sink_redis_cfg, m)
+
+const struct cfg_key *sink_redis_keys(void)
+{
+    static const struct cfg_key trim[] = { { "maxlen", CFG_INT, offsetof(struct sink_trim, maxlen),
+                                             "0", .help = "Keep about this many entries." },
+                                           { "maxage", CFG_MSEC,
+                                             offsetof(struct sink_trim, maxage_ms), "0",
+                                             .help = "Keep entries about this long." },
+                                           { 0 } };
+    static const struct cfg_key keys[] = {
+        { "url", CFG_STR, F(url), "redis://127.0.0.1:6379/0",
+          .help = "`redis://host:port/db` or `unix:/path`." },
+        { "user", CFG_STR, F(user), .help = "ACL user." },
+        { "password", CFG_SECRET, F(password), .help = "Password of the user, or of the server." },
+        { "stream", CFG_STR, F(stream), "hooks:{source}",
+          .help = "Name of the stream; `{source}`, `{type}`, `{subject}`, `{id}`; `{{tag}}` writes "
+                  "a literal `{tag}`." },
+        { "trim", CFG_SECTION, F(trim), .sub = trim,
+          .help = "`none`, or one of these; both approximate." },
+        { 0 }
+    };
+
+    return keys;
+}
+
+void sink_redis_check(const char *name, const struct sink_redis_cfg *cfg, const struct cfg_node *at,
+                      struct err_list *errs)
+{
+    struct redis_url u;
+    const char *why;
+
+    if (!redis_url_parse(cfg->url, &u))
+        cfg_error(errs, at, "sink %s: url \"%s\" is not redis://host:port/db or unix:/path", name,
+                  cfg->url);
+    redis_url_free(&u);
+    if (!template_good(cfg->stream, &why))
+        cfg_error(errs, at, "sink %s: stream \"%s\": %s", name, cfg->stream, why);
+    if (cfg->trim.maxlen && cfg->trim.maxage_ms)
+        cfg_error(errs, at, "sink %s: trim takes one of maxlen and maxage", name);
+}
+
+/* --- the connection ------------------------------------------------------------------------------
+ */
+
+static void on_io(evutil_socket_t fd, short what, void *arg);
+static void start_connecting(struct redis *r);
+
+static void wait_for(struct redis *r, bool write_too)
+{
+    event_del(&r->io);
+    event_assign(&r->io, r->base, r->fd, (short)(EV_READ | EV_PERSIST | (write_too ? EV_WRITE : 0)),
+                 on_io, r);
+    event_add(&r->io, NULL);
+    r->writing = write_too;
+}
+
+static void set_timer(struct redis *r, int64_t ms)
+{
+    struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+
+    event_add(&r->timer, &tv);
+}
+
+/* Down, and again after a while. Everything in flight is void. */
+static void go_down(struct redis *r, enum sink_state state, const char *reason)
+{
+    char text[256];
+
+    snprintf(text, sizeof text, "%s", reason); /* it may live in the reader */
+    if (r->fd >= 0) {
+        event_del(&r->io);
+        close(r->fd);
+    }
+    r->fd = -1;
+    if (r->reader)
+        redisReaderFree(r->reader);
+    r->reader = NULL;
+    r->out.n = 0;
+    r->ring_n = 0;
+    r->phase = PHASE_DOWN;
+    r->was_full = true;
+    set_timer(r, backoff_ms(r->attempt++));
+    r->sink.owner.state(r->sink.owner.arg, state, text);
+    r->sink.owner.lost(r->sink.owner.arg, text);
+}
+
+/* False: the connection went down. */
+static bool write_out(struct redis *r)
+{
+    while (r->out.n) {
+        ssize_t n = write(r->fd, r->out.p, r->out.n);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EAGAIN)
+            return false; /* what the server said before it hung up is read first */
+        if (n < 0)
+            break;
+        buf_drop(&r->out, (size_t)n);
+    }
+    if ((r->out.n > 0) != r->writing)
+        wait_for(r, r->out.n > 0);
+    return true;
+}
+
+static void command(struct redis *r, int argc, const char **argv, const size_t *lens)
+{
+    char *text;
+    long long n = redisFormatCommandArgv(&text, argc, argv, lens);
+
+    if (n < 0)
+        die(EXIT_IO, "out of memory");
+    buf_add(&r->out, text, (size_t)n);
+    redisFreeCommand(text);
+    r->hello_left++;
+}
+
+/* AUTH and SELECT, or a PING so that there is an answer to wait for. */
+static void say_hello(struct redis *r)
+{
+    const char *user = r->cfg->user ? r->cfg->user : r->url.user;
+    const struct cfg_secret *secret = &r->cfg->password;
+    struct span password =
+        secret->bytes ? span_of(secret->bytes, secret->n) : span_str(r->url.password);
+    const char *auth[3] = { "AUTH", user, password.p };
+    size_t lens[3] = { 4, user ? strlen(user) : 0, password.n };
+    char db[16];
+
+    r->phase = PHASE_HELLO;
+    r->since_ms = clock_mono_ms();
+    r->hello_left = 0;
+    r->reader = redisReaderCreate();
+    if (password.p && !user) {
+        auth[1] = auth[2];
+        lens[1] = lens[2];
+    }
+    if (password.p)
+        command(r, user ? 3 : 2, auth, lens);
+    snprintf(db, sizeof db, "%d", r->url.db);
+    if (r->url.db)
+        command(r, 2, (const char *[]){ "SELECT", db }, (size_t[]){ 6, strlen(db) });
+    command(r, 1, (const char *[]){ "PING" }, (size_t[]){ 4 });
+    write_out(r);
+}
+
+static void connected(struct redis *r)
+{
+    int error = 0, one = 1;
+    socklen_t n = sizeof error;
+    char reason[160];
+
+    getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &error, &n);
+    if (error) {
+        snprintf(reason, sizeof reason, "connect %s: %s", r->cfg->url, strerrordesc_np(error));
+        go_down(r, SINK_RETRYING, reason);
+        return;
+    }
+    setsockopt(r->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(r->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    wait_for(r, false);
+    say_hello(r);
+}
+
+static void connect_to(struct redis *r, const struct sockaddr *a, socklen_t n)
+{
+    char reason[160];
+
+    r->fd = socket(a->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (r->fd >= 0 && (connect(r->fd, a, n) == 0 || errno == EINPROGRESS)) {
+        r->phase = PHASE_CONNECTING;
+        r->since_ms = clock_mono_ms();
+        set_timer(r, 1000);
+        event_assign(&r->io, r->base, r->fd, EV_WRITE, on_io, r);
+        event_add(&r->io, NULL);
+        return;
+    }
+    snprintf(reason, sizeof reason, "connect %s: %s", r->cfg->url, strerrordesc_np(errno));
+    event_assign(&r->io, r->base, -1, 0, on_io, r);
+    go_down(r, SINK_RETRYING, reason);
+}
+
+static void on_resolved(int error, struct evutil_addrinfo *ai, void *arg)
+{
+    struct redis *r = arg;
+    char reason[160];
+
+    if (r->phase == PHASE_RESOLVING && !error) {
+        connect_to(r, ai->ai_addr, ai->ai_addrlen);
+    } else if (r->phase == PHASE_RESOLVING) {
+        snprintf(reason, sizeof reason, "resolve %s: %s", r->url.host, evutil_gai_strerror(error));
+        go_down(r, SINK_RETRYING, reason);
+    }
+    if (ai)
+        evutil_freeaddrinfo(ai);
+}
+
+static void start_connecting(struct redis *r)
+{
+    struct evutil_addrinfo hints = { .ai_family = AF_UNSPEC,
+                                     .ai_socktype = SOCK_STREAM,
+                                     .ai_flags = EVUTIL_AI_NUMERICSERV };
+    struct sockaddr_un un = { .sun_family = AF_UNIX };
+    char port[16];
+
+    if (r->url.path) {
+        snprintf(un.sun_path, sizeof un.sun_path, "%s", r->url.path);
+        connect_to(r, (struct sockaddr *)&un, sizeof un);
+        return;
+    }
+    r->phase = PHASE_RESOLVING;
+    r->since_ms = clock_mono_ms();
+    snprintf(port, sizeof port, "%d", r->url.port);
+    if (!r->dns)
+        r->dns = evdns_base_new(r->base, EVDNS_BASE_INITIALIZE_NAMESERVERS |
+                                             EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+    evdns_getaddrinfo(r->dns, r->url.host, port, &hints, on_resolved, r);
+}
+
+/* --- replies
+ * ----------------------------------------------------------------------------------------- */
+
+static const struct error_word *word_of(const char *error)
+{
+    for (size_t i = 0; i < ARRAY_LEN(error_words); i++) {
+        size_t n = strlen(error_words[i].word);
+        if (!strncmp(error, error_words[i].word, n) && (error[n] == ' ' || !error[n]))
+            return &error_words[i];
+    }
+    return NULL;
+}
+
+static void say(struct redis *r, const struct error_word *w, const char *error)
+{
+    char reason[512];
+
+    snprintf(reason, sizeof reason, "%.300s%s%s", error, w ? "; " : "", w ? w->mend : "");
+    r->sink.owner.state(r->sink.owner.arg, w && w->blocked ? SINK_BLOCKED : SINK_RETRYING, reason);
+}
+
+static void on_hello(struct redis *r, const redisReply *reply)
+{
+    if (reply->type == REDIS_REPLY_ERROR) {
+        const struct error_word *w = word_of(reply->str);
+        go_down(r, w && w->blocked ? SINK_BLOCKED : SINK_RETRYING, reply->str);
+        return;
+    }
+    if (--r->hello_left)
+        return;
+    r->phase = PHASE_UP;
+    r->attempt = 0;
+    r->was_full = false;
+    set_timer(r, 1000);
+    r->sink.owner.state(r->sink.owner.arg, SINK_RUNNING, "");
+    r->sink.owner.ready(r->sink.owner.arg);
+}
+
+static uint64_t pop(struct redis *r)
+{
+    uint64_t lsn = r->ring[r->ring_first];
+
+    r->ring_first = (r->ring_first + 1) % r->ring_cap;
+    r->ring_n--;
+    return lsn;
+}
+
+/* A value that the server will never take closes the connection: it is the oldest without a reply.
+ */
+static void on_error(struct redis *r, const char *error)
+{
+    const struct error_word *w = word_of(error);
+    uint64_t lsn = pop(r);
+
+    if (!strncmp(error, "ERR Protocol error: invalid bulk length", 39)) {
+        r->sink.owner.done(r->sink.owner.arg, lsn, SINK_POISON, error);
+        return;
+    }
+    if (!strncmp(error, "WRONGTYPE", 9) && template_by_content(r->cfg->stream)) {
+        r->sink.owner.done(r->sink.owner.arg, lsn, SINK_POISON, error);
+        return;
+    }
+    say(r, w, error);
+    r->sink.owner.done(r->sink.owner.arg, lsn, SINK_RETRY, w ? w->word : "ERR");
+}
+
+static void on_reply(struct redis *r, const redisReply *reply)
+{
+    if (r->phase == PHASE_HELLO) {
+        on_hello(r, reply);
+        return;
+    }
+    if (!r->ring_n) { /* e.g. -ERR max number of clients reached, unasked */
+        go_down(r, SINK_RETRYING,
+                reply->type == REDIS_REPLY_ERROR ? reply->str : "unexpected reply");
+        return;
+    }
+    if (reply->type == REDIS_REPLY_ERROR)
+        on_error(r, reply->str);
+    else
+        r->sink.owner.done(r->sink.owner.arg, pop(r), SINK_DONE, NULL);
+}
+
+/* Delivers whole replies until the reader wants more; false when the connection went down
+ * meanwhile. */
+static bool take_replies(struct redis *r)
+{
+    void *reply;
+
+    while (r->reader) {
+        if (redisReaderGetReply(r->reader, &reply) != REDIS_OK) {
+            go_down(r, SINK_RETRYING, r->reader->errstr);
+            return false;
+        }
+        if (!reply)
+            return true;
+        on_reply(r, reply);
+        freeReplyObject(reply);
+    }
+    return false;
+}
+
+static void read_in(struct redis *r)
+{
+    char piece[65536];
+    ssize_t n;
+
+    while ((n = read(r->fd, piece, sizeof piece)) > 0) {
+        r->since_ms = clock_mono_ms();
+        redisReaderFeed(r->reader, piece, (size_t)n);
+        if (!take_replies(r) || (size_t)n < sizeof piece)
+            goto out;
+    }
+    if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        go_down(r, SINK_RETRYING, n ? strerrordesc_np(errno) : "the server closed the connection");
+        return;
+    }
+out:
+    if (r->phase == PHASE_UP && r->was_full && r->out.n < OUT_MAX / 2) {
+        r->was_full = false;
+        r->sink.owner.ready(r->sink.owner.arg);
+    }
+}
+
+static void on_io(evutil_socket_t fd UNUSED, short what, void *arg)
+{
+    struct redis *r = arg;
+
+    if (r->phase == PHASE_CONNECTING) {
+        connected(r);
+        return;
+    }
+    if (what & EV_READ)
+        read_in(r);
+    if (what & EV_WRITE && r->fd >= 0 && !write_out(r))
+        read_in(r);
+    if (r->phase == PHASE_UP && r->was_full && r->out.n < OUT_MAX / 2) {
+        r->was_full = false;
+        r->sink.owner.ready(r->sink.owner.arg);
+    }
+}
+
+static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+    struct redis *r = arg;
+    int64_t age = clock_mono_ms() - r->since_ms;
+
+    if (r->phase == PHASE_DOWN) {
+        start_connecting(r);
+        return;
+    }
+    if ((r->phase < PHASE_UP && age > CONNECT_MS) || (r->ring_n && age > SILENCE_MS))
+        go_down(r, SINK_RETRYING, "the server does not answer");
+    else
+        set_timer(r, 1000);
+}
+
+/* --- sending
+ * ----------------------------------------------------------------------------------------- */
+
+static void bulk(struct buf *b, struct span s)
+{
+    char head[32];
+    size_t at = sizeof head, n = s.n;
+
+    head[--at] = '\n';
+    head[--at] = '\r';
+    do
+        head[--at] = (char)('0' + n % 10);
+    while (n /= 10);
+    head[--at] = '$';
+    buf_reserve(b, sizeof head + s.n + 2);
+    buf_add(b, head + at, sizeof head - at);
+    buf_add(b, s.p, s.n);
+    buf_add(b, "\r\n", 2);
+}
+
+static void pair(struct buf *b, struct span name, struct span value)
+{
+    bulk(b, name);
+    bulk(b, value);
+}
+
+static void headers_json(struct redis *r, const struct record *rec)
+{
+    struct span at = rec->headers, name, value;
+    const char *sep = "";
+
+    r->json.n = 0;
+    buf_addc(&r->json, '{');
+    while (record_next_header(&at, &name, &value)) {
+        buf_adds(&r->json, sep);
+        buf_json_string(&r->json, name);
+        buf_addc(&r->json, ':');
+        buf_json_string(&r->json, value);
+        sep = ",";
+    }
+    buf_addc(&r->json, '}');
+}
+
+static void put_trim(struct redis *r)
+{
+    char n[24];
+
+    if (r->cfg->trim.maxlen) {
+        snprintf(n, sizeof n, "%lld", (long long)r->cfg->trim.maxlen);
+        bulk(&r->out, S("MAXLEN"));
+    } else if (r->cfg->trim.maxage_ms) {
+        snprintf(n, sizeof n, "%lld", (long long)(clock_wall_ms() - r->cfg->trim.maxage_ms));
+        bulk(&r->out, S("MINID"));
+    } else {
+        return;
+    }
+    bulk(&r->out, S("~"));
+    bulk(&r->out, span_str(n));
+}
+
+static void put_xadd(struct redis *r, const struct record *rec)
+{
+    bool trim = r->cfg->trim.maxlen || r->cfg->trim.maxage_ms;
+    char made[RECORD_ID_MAX], time[CLOCK_TEXT_MAX], lsn[24];
+    struct span id = record_id(rec, r->logid, made);
+
+    r->scratch.n = 0;
+    template_write(r->cfg->stream, rec, id, false, &r->scratch);
+    headers_json(r, rec);
+    snprintf(lsn, sizeof lsn, "%llu", (unsigned long long)rec->lsn);
+    buf_adds(&r->out, trim ? "*26\r\n" : "*23\r\n");
+    bulk(&r->out, S("XADD"));
+    bulk(&r->out, buf_as_span(&r->scratch));
+    put_trim(r);
+    bulk(&r->out, S("*"));
+    pair(&r->out, S("id"), id);
+    pair(&r->out, S("source"), rec->source);
+    pair(&r->out, S("type"), rec->type);
+    pair(&r->out, S("subject"), rec->subject);
+    pair(&r->out, S("time"), span_str(clock_text(rec->time_ms, time)));
+    pair(&r->out, S("content_type"), rec->content_type);
+    pair(&r->out, S("lsn"), span_str(lsn));
+    pair(&r->out, S("logid"), span_str(r->logid));
+    pair(&r->out, S("headers"), buf_as_span(&r->json));
+    pair(&r->out, S("body"), rec->body);
+}
+
+static int redis_send(struct sink *s, const struct record *rec)
+{
+    struct redis *r = container_of(s, struct redis, sink);
+
+    if (r->phase != PHASE_UP || r->out.n >= OUT_MAX || r->ring_n == r->ring_cap) {
+        r->was_full = true;
+        return 1;
+    }
+    if (!r->ring_n)
+        r->since_ms = clock_mono_ms();
+    put_xadd(r, rec);
+    r->ring[(r->ring_first + r->ring_n++) % r->ring_cap] = rec->lsn;
+    return 0;
+}
+
+static void redis_flush(struct sink *s)
+{
+    struct redis *r = container_of(s, struct redis, sink);
+
+    if (r->phase == PHASE_UP && !r->writing && !write_out(r))
+        read_in(r);
+}
+
+static struct sink *redis_open(const char *name UNUSED, const struct sink_cfg *cfg,
+                               const char *logid, uint64_t max_body UNUSED, struct event_base *base,
+                               const struct sink_owner *owner, struct err *e)
+{
+    struct redis *r = xcalloc(1, sizeof *r);
+
+    *r = (struct redis){ .sink = { &sink_redis, *owner },
+                         .cfg = cfg->redis,
+                         .base = base,
+                         .fd = -1,
+                         .logid = logid,
+                         .ring_cap = (size_t)MIN(cfg->in_flight.events, 100000) };
+    if (!redis_url_parse(cfg->redis->url, &r->url)) {
+        err_set(e, EXIT_BAD_CONFIG, "url %s", cfg->redis->url);
+        free(r);
+        return NULL;
+    }
+    r->ring = xcalloc(r->ring_cap, sizeof *r->ring);
+    event_assign(&r->io, base, -1, 0, on_io, r);
+    event_assign(&r->timer, base, -1, 0, on_timer, r);
+    set_timer(r, 0);
+    return &r->sink;
+}
+
+static void redis_close(struct sink *s)
+{
+    struct redis *r = container_of(s, struct redis, sink);
+
+    event_del(&r->timer);
+    if (r->fd >= 0) {
+        event_del(&r->io);
+        close(r->fd);
+    }
+    if (r->reader)
+        redisReaderFree(r->reader);
+    if (r->dns)
+        evdns_base_free(r->dns, 0);
+    redis_url_free(&r->url);
+    buf_free(&r->out);
+    buf_free(&r->scratch);
+    buf_free(&r->json);
+    free(r->ring);
+    free(r);
+}
+
+const struct sink_type sink_redis = {
+    .name = "redis",
+    .open = redis_open,
+    .send = redis_send,
+    .flush = redis_flush,
+    .close = redis_close,
+};

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share. */
+#pragma once
+
+#include "sink.h"
+
+struct sink_kafka_cfg {
+    char *brokers, *topic, *key, *fallback_topic;
+    bool cloudevents;
+    struct sink_create {
+        int64_t partitions, replication;
+    } * create;
+    struct cfg_strmap properties;
+};
+
+struct sink_trim {
+    int64_t maxlen, maxage_ms;
+};
+
+struct sink_redis_cfg {
+    char *url, *user, *stream;
+    struct cfg_secret password;
+    struct sink_trim trim;
+};
+
+extern const struct sink_type sink_kafka, sink_redis;
+const struct cfg_key *sink_kafka_keys(void);
+const struct cfg_key *sink_redis_keys(void);
+void sink_kafka_check(const char *name, const struct sink_kafka_cfg *cfg, const struct cfg_node *at,
+                      struct err_list *errs);
+void sink_redis_check(const char *name, const struct sink_redis_cfg *cfg, const struct cfg_node *at,
+                      struct err_list *errs);
+
+/* template.c: "hooks.{source}" for a record. {{tag}} writes {tag}. */
+bool template_good(const char *t, const char **why);
+bool template_by_content(const char *t); /* names something that comes from outside */
+/* safe: bytes other than [A-Za-z0-9._-] become _ (names of Kafka topics). */
+void template_write(const char *t, const struct record *rec, struct span id, bool safe,
+                    struct buf *out);
+
+/* redis_url.c */
+struct redis_url {
+    char *host, *path, *user, *password;
+    int port, db;
+};
+bool redis_url_parse(const char *text, struct redis_url *out);
+void redis_url_free(struct redis_url *u);
+
+/* Doubles from 100 ms to 5 s, each time between half and all of it. */
+int64_t backoff_ms(unsigned attempt);

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What all sinks share: settings, filters, templates, back-off. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "crc32c.h"
+#include "crypto.h"
+#include "room.h"
+
+static const char *const delivery_words[] = { "at-least-once", NULL };
+
+#define F(m) offsetof(struct sink_cfg, m)
+
+const struct cfg_key *sink_cfg_keys(void)
+{
+    static const struct cfg_key match[] = {
+        { "source", CFG_STR, 0, "*", .help = "Glob over the source's name." },
+        { "type", CFG_STR, sizeof(char *), "*", .help = "Glob over the event's type." },
+        { 0 }
+    };
+    static const struct cfg_key in_flight[] = { { "events", CFG_INT, 0, "10000", 1, 1000000,
+                                                  .help = "Sent and not yet confirmed, at most." },
+                                                { "bytes", CFG_BYTES, sizeof(int64_t), "64MiB",
+                                                  (int64_t)KIB(64), (int64_t)GIB(1),
+                                                  .help = "The same in bytes." },
+                                                { 0 } };
+    static struct cfg_key keys[] = {
+        { "kafka", CFG_OPTION, F(kafka), .sub_size = sizeof(struct sink_kafka_cfg),
+          .help = "Publish to Apache Kafka." },
+        { "redis", CFG_OPTION, F(redis), .sub_size = sizeof(struct sink_redis_cfg),
+          .help = "Publish to Redis Streams." },
+        { "delivery", CFG_ENUM, F(delivery), "at-least-once", .words = delivery_words,
+          .help = "The guarantee." },
+        { "match", CFG_SECTION, F(match), .sub = match, .help = "Which events go here." },
+        { "from", CFG_STR, F(from), "",
+          .help = "Where a new sink starts: now, oldest, an LSN or a time; oldest for the first "
+                  "sinks of a log, now for one added later." },
+        { "in_flight", CFG_SECTION, F(in_flight), .sub = in_flight,
+          .help = "Bounds of the window." },
+        { "backlog_bytes", CFG_BYTES, F(backlog_bytes), "0",
+          .help = "This sink's own backlog quota; 0: only `log.backlog_bytes`." },
+        { 0 }
+    };
+
+    keys[0].sub = sink_kafka_keys();
+    keys[1].sub = sink_redis_keys();
+    return keys;
+}
+
+void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_node *at,
+                uint64_t max_body, struct err_list *errs, struct err_list *warns UNUSED)
+{
+    if (!cfg->kafka == !cfg->redis)
+        cfg_error(errs, at, "sink %s needs exactly one of kafka and redis", name);
+    if (cfg->kafka)
+        sink_kafka_check(name, cfg->kafka, at, errs);
+    if (cfg->redis)
+        sink_redis_check(name, cfg->redis, at, errs);
+    if (cfg->in_flight.bytes < max_body)
+        cfg_error(errs, at, "sink %s: in_flight.bytes is smaller than the largest body (%llu)",
+                  name, (unsigned long long)max_body);
+}
+
+uint64_t sink_destination_hash(const struct sink_cfg *cfg)
+{
+    const char *parts[] = { cfg->kafka ? cfg->kafka->brokers : cfg->redis->url,
+                            cfg->kafka ? cfg->kafka->topic : cfg->redis->stream };
+    uint8_t digest[CRYPTO_HASH_MAX];
+    struct buf b = BUF_INIT;
+    uint64_t v;
+
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        buf_add(&b, parts[i], strlen(parts[i]) + 1);
+    crypto_hash(CRYPTO_SHA256, buf_as_span(&b), digest);
+    buf_free(&b);
+    memcpy(&v, digest, sizeof v);
+    return v;
+}
+
+bool sink_matches(const struct sink_cfg *cfg, struct span source, struct span type)
+{
+    return span_glob(span_str(cfg->match.source), source) &&
+           span_glob(span_str(cfg->match.type), type);
+}
+
+const char *sink_state_name(enum sink_state s)
+{
+    static const char *const names[] = {
+        [SINK_RUNNING] = "running", [SINK_RETRYING] = "retrying", [SINK_BLOCKED] = "blocked"
+    };
+
+    return names[s];
+}
+
+const struct sink_type *sink_type_of(const struct sink_cfg *cfg)
+{
+    return cfg->kafka ? &sink_kafka : &sink_redis;
+}
+
+int64_t backoff_ms(unsigned attempt)
+{
+    int64_t most = MIN((int64_t)100 << MIN(attempt, 6u), 5000);
+    uint32_t r;
+
+    crypto_random(&r, sizeof r);
+    return most / 2 + (int64_t)(r % (uint64_t)(most / 2 + 1));
+}
+
+/* --- templates
+ * ------------------------------------------------------------------------------------- */
+
+static const char *const names[] = { "{source}", "{type}", "{subject}", "{id}" };
+
+static int name_at(const char *p)
+{
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (!strncmp(p, names[i], strlen(names[i])))
+            return (int)i;
+    return -1;
+}
+
+bool template_good(const char *t, const char **why)
+{
+    for (const char *p = t; *p; p++) {
+        if (p[0] == '{' && p[1] == '{') {
+            const char *end = strstr(p, "}}");
+            *why = "{{ without }}";
+            if (!end)
+                return false;
+            p = end + 1;
+        } else if (*p == '{') {
+            int n = name_at(p);
+            *why = "only {source}, {type}, {subject} and {id} are known";
+            if (n < 0)
+                return false;
+            p += strlen(names[n]) - 1;
+        }
+    }
+    *why = "it is empty";
+    return t[0] != '\0';
+}
+
+bool template_by_content(const char *t)
+{
+    return strstr(t, "{type}") || strstr(t, "{subject}") || strstr(t, "{id}");
+}
+
+static void add_safe(struct buf *out, struct span s, bool safe)
+{
+    if (!safe) {
+        buf_span(out, s);
+        return;
+    }
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                    c == '.' || c == '_' || c == '-';
+        buf_addc(out, good ? c : '_');
+    }
+}
+
+void template_write(const char *t, const struct record *rec, struct span id, bool safe,
+                    struct buf *out)
+{
+    const struct span values[] = { rec->source, rec->type, rec->subject, id };
+
+    for (const char *p = t; *p; p++) {
+        int n;
+        if (p[0] == '{' && p[1] == '{') {
+            const char *end = strstr(p, "}}");
+            buf_add(out, p + 1, (size_t)(end - p));
+            p = end + 1;
+        } else if (*p == '{' && (n = name_at(p)) >= 0) {
+            add_safe(out, values[n], safe);
+            p += strlen(names[n]) - 1;
+        } else {
+            buf_addc(out, *p);
+        }
+    }
+}
