@@ -1,6 +1,8 @@
 /* admin - health, metrics, status and events over HTTP, on the main thread's loop. */
 #pragma once
 
+#include <event2/event.h>
+
 #include "delivery.h"
 #include "intake.h"
 #include "net.h"
@@ -34,6 +36,10 @@ struct admin;
  */
 MUST_CHECK int admin_start(struct admin **out, struct event_base *base, const struct admin_cfg *cfg,
                            const struct admin_view *view, char *bound, struct err *e);
+/* The log is there: view->wal is set and stays until admin_log_closing, which answers all who wait.
+ */
+void admin_log_open(struct admin *a);
+void admin_log_closing(struct admin *a);
 void admin_stop(struct admin *a);
 
 /* One event as CloudEvents JSON, as /v1/events shows it (also for `hookline log dump`). */

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The admin listener and the probes: routing, the token, parameters. */
+#include "admin.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "crypto.h"
+#include "log.h"
+#include "room.h"
+
+#define F(m) offsetof(struct admin_cfg, m)
+
+const struct cfg_key *admin_cfg_keys(void)
+{
+    static const struct cfg_key keys[] = {
+        { "listen", CFG_STR, F(listen), "127.0.0.1:9180",
+          .help = "Address of the admin listener; beyond loopback it needs a token." },
+        { "token", CFG_SECRET, F(token), .help = "Sent as `Authorization: Bearer`." },
+        { "probes", CFG_STR, F(probes), "",
+          .help = "Address for /livez, /startupz, /readyz and /metrics without a token; none by "
+                  "default." },
+        { 0 }
+    };
+
+    return keys;
+}
+
+static bool is_local(const char *address)
+{
+    struct span s = span_str(address);
+
+    return span_starts(s, S("127.")) || span_starts(s, S("localhost:")) ||
+           span_starts(s, S("[::1]:")) || span_starts(s, S("unix:"));
+}
+
+void admin_check(const struct admin_cfg *cfg, const struct cfg_node *at, struct err_list *errs)
+{
+    if (!is_local(cfg->listen) && !cfg->token.bytes)
+        cfg_error(errs, at, "admin.listen %s can be reached from outside: admin.token is missing",
+                  cfg->listen);
+}
+
+void admin_reply(struct net_request *req, int status, const char *type, const struct buf *body)
+{
+    net_answer(req,
+               &(struct http_reply){
+                   .status = status,
+                   .content_type = type,
+                   .body = buf_as_span(body),
+                   .extra = S("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n") });
+}
+
+void admin_reply_error(struct net_request *req, int status, const char *code, const char *detail)
+{
+    struct buf b = BUF_INIT;
+
+    buf_printf(&b, "{\"error\":\"%s\",\"detail\":", code);
+    buf_json_string(&b, span_str(detail));
+    buf_adds(&b, "}\n");
+    admin_reply(req, status, "application/json", &b);
+    buf_free(&b);
+}
+
+/* --- parameters
+ * ----------------------------------------------------------------------------------------- */
+
+static bool number(struct span query, struct span name, uint64_t *out, bool *there)
+{
+    struct buf b = BUF_INIT;
+    bool good = true;
+
+    *there = http_query_get(query, name, &b);
+    if (*there)
+        good = span_u64(buf_as_span(&b), out);
+    buf_free(&b);
+    return good;
+}
+
+bool admin_params(struct net_request *req, struct admin_params *out, const char **bad)
+{
+    struct span query = http_query(&req->http, req->bytes);
+    struct span last = http_header(&req->http, req->bytes, S("last-event-id"), NULL);
+    uint64_t wait = 0;
+    bool there;
+
+    *out = (struct admin_params){ .limit = 100 };
+    if (!number(query, S("after"), &out->after, &out->has_after))
+        *bad = "after is an LSN";
+    else if (!number(query, S("limit"), &out->limit, &there) || out->limit == 0)
+        *bad = "limit is a number above 0";
+    else if (!number(query, S("wait"), &wait, &there) || wait > 300)
+        *bad = "wait is a number of seconds, at most 300";
+    else if (last.p && !span_u64(last, &out->after))
+        *bad = "Last-Event-ID is an LSN";
+    out->has_after |= last.p != NULL;
+    out->wait_ms = (int64_t)wait * 1000;
+    http_query_get(query, S("source"), &out->source);
+    http_query_get(query, S("type"), &out->type);
+    http_query_get(query, S("log"), &out->log);
+    return !*bad;
+}
+
+void admin_params_free(struct admin_params *p)
+{
+    buf_free(&p->source);
+    buf_free(&p->type);
+    buf_free(&p->log);
+}
+
+/* --- routing
+ * --------------------------------------------------------------------------------------------- */
+
+static const struct route {
+    const char *path;
+    void (*run)(struct admin *a, struct net_request *req);
+    bool probe, needs_log;
+} routes[] = {
+    { "/livez", admin_livez, true, false },    { "/startupz", admin_startupz, true, false },
+    { "/readyz", admin_readyz, true, false },  { "/metrics", admin_metrics, true, false },
+    { "/status", admin_status, false, false }, { "/v1/events", admin_events, false, true },
+};
+
+static bool allowed(const struct admin *a, struct net_request *req)
+{
+    struct span value = http_header(&req->http, req->bytes, S("authorization"), NULL);
+
+    if (!a->cfg->token.bytes)
+        return true;
+    if (value.n < 7 || !span_ieq(span_of(value.p, 7), S("bearer ")))
+        return false;
+    value = span_trim(span_of(value.p + 7, value.n - 7));
+    return crypto_equal(value.p, value.n, a->cfg->token.bytes, a->cfg->token.n);
+}
+
+static const struct route *find(struct span path)
+{
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+        if (span_eq(path, span_str(routes[i].path)))
+            return &routes[i];
+    return NULL;
+}
+
+static void dispatch(struct admin *a, struct net_request *req, bool probe)
+{
+    struct span path = http_path(&req->http, req->bytes), one = S("/v1/events/");
+    const struct route *r = find(path);
+    bool single = !probe && span_starts(path, one);
+
+    if (!probe && !allowed(a, req)) {
+        admin_reply_error(req, 401, "unauthorized", "this listener needs Authorization: Bearer");
+        return;
+    }
+    if ((!r && !single) || (probe && !r->probe)) {
+        net_answer_error(req, HTTP_ERR_NOT_FOUND, "no such path", NULL);
+        return;
+    }
+    if (req->http.method != METHOD_GET && req->http.method != METHOD_HEAD) {
+        net_answer_error(req, HTTP_ERR_METHOD_NOT_ALLOWED, NULL, "GET, HEAD");
+        return;
+    }
+    if ((single || r->needs_log) && (!a->view->wal || a->view->stopping))
+        net_answer_error(req, HTTP_ERR_SHUTTING_DOWN,
+                         a->view->wal ? NULL : "the log is being recovered", NULL);
+    else if (single)
+        admin_event(a, req, span_of(path.p + one.n, path.n - one.n));
+    else
+        r->run(a, req);
+}
+
+static void on_admin(struct net_request *req, void *arg)
+{
+    dispatch(arg, req, false);
+}
+
+static void on_probe(struct net_request *req, void *arg)
+{
+    dispatch(arg, req, true);
+}
+
+/* --- starting
+ * ---------------------------------------------------------------------------------------------- */
+
+static void on_inbox(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+    struct admin *a = arg;
+
+    inbox_run(&a->inbox, a);
+}
+
+static void on_durable(struct msg *m UNUSED, void *self)
+{
+    admin_on_durable(self);
+}
+
+void admin_log_open(struct admin *a)
+{
+    a->watch.msg.deliver = on_durable;
+    a->watch.in = &a->inbox;
+    wal_watch_add(a->view->wal, &a->watch);
+    a->watching = true;
+}
+
+void admin_log_closing(struct admin *a)
+{
+    admin_drop_waiters(a);
+    if (a->watching)
+        wal_watch_remove(a->view->wal, &a->watch);
+    a->watching = false;
+}
+
+static const struct net_limits limits = {
+    .http = { .header_bytes = 16384, .target_bytes = 8192, .body_bytes = 0 },
+    .buffer_bytes = 64u << 20,
+    .connections = 1024,
+    .header_timeout_ms = 10000,
+    .body_timeout_ms = 10000,
+    .idle_timeout_ms = 60000,
+    .reply_timeout_ms = 30000,
+    .pipeline = 8,
+};
+
+int admin_start(struct admin **out, struct event_base *base, const struct admin_cfg *cfg,
+                const struct admin_view *view, char *bound, struct err *e)
+{
+    static const struct net_handler admin_handler = { .request = on_admin },
+                                    probe_handler = { .request = on_probe };
+    struct admin *a = xcalloc(1, sizeof *a);
+    char text[128];
+
+    *a = (struct admin){ .base = base, .cfg = cfg, .view = view, .started_ms = clock_mono_ms() };
+    inbox_init(&a->inbox);
+    event_assign(&a->inbox_ev, base, a->inbox.fd, EV_READ | EV_PERSIST, on_inbox, a);
+    event_add(&a->inbox_ev, NULL);
+    a->server = net_server_new(base, &limits, &a->held, &admin_handler, a, 0);
+    a->probes = net_server_new(base, &limits, &a->held, &probe_handler, a, 0);
+    *out = a;
+    if (cfg->probes[0]) {
+        if (net_listen(a->probes, cfg->probes, false, text, e))
+            return err_wrap(e, "admin.probes");
+        log_info("probes", KS("address", text));
+    }
+    if (net_listen(a->server, cfg->listen, false, text, e))
+        return err_wrap(e, "admin");
+    log_info("admin", KS("address", text));
+    if (bound)
+        snprintf(bound, 160, "%s%s", strncmp(text, "unix:", 5) ? "http://" : "", text);
+    return 0;
+}
+
+void admin_stop(struct admin *a)
+{
+    if (!a)
+        return;
+    net_server_free(a->server);
+    net_server_free(a->probes);
+    event_del(&a->inbox_ev);
+    inbox_close(&a->inbox);
+    free(a);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An event in the CloudEvents 1.0 JSON format. The body goes in as it is when it is one valid JSON
+ * text and says so, else as base64: it is never parsed into a tree and written again (P5). */
+#include "admin.h"
+#include "clock.h"
+#include "json.h"
+
+static void attribute(struct buf *out, const char *name, struct span value)
+{
+    buf_printf(out, ",\"%s\":", name);
+    buf_json_string(out, value);
+}
+
+/* application/json, anything/...+json, with or without parameters. */
+static bool says_json(struct span type)
+{
+    struct span rest = type, media = span_trim(span_cut(&rest, ';'));
+
+    return span_ieq(media, S("application/json")) || span_ieq(media, S("text/json")) ||
+           (media.n > 5 && span_ieq(span_of(media.p + media.n - 5, 5), S("+json")));
+}
+
+void admin_event_json(struct buf *out, const struct record *rec, const char *logid)
+{
+    char made[RECORD_ID_MAX], time[CLOCK_TEXT_MAX], lsn[24];
+    struct buf number = { lsn, 0, sizeof lsn };
+
+    buf_printf(&number, "%llu", (unsigned long long)rec->lsn);
+    buf_adds(out, "{\"specversion\":\"1.0\"");
+    attribute(out, "id", record_id(rec, logid, made));
+    attribute(out, "source", rec->source);
+    attribute(out, "type", rec->type);
+    if (rec->subject.n)
+        attribute(out, "subject", rec->subject);
+    attribute(out, "time", span_str(clock_text(rec->time_ms, time)));
+    if (rec->content_type.n)
+        attribute(out, "datacontenttype", rec->content_type);
+    attribute(out, "lsn", buf_as_span(&number));
+    attribute(out, "logid", span_str(logid));
+    if (says_json(rec->content_type) && json_valid(rec->body)) {
+        buf_adds(out, ",\"data\":");
+        buf_span(out, rec->body);
+    } else {
+        buf_adds(out, ",\"data_base64\":\"");
+        buf_base64(out, rec->body);
+        buf_addc(out, '"');
+    }
+    buf_addc(out, '}');
+}

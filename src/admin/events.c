@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The log as a queue over HTTP: pages, long polls and server-sent events.
+ *
+ * Never a silent gap: what is no longer retained is 410, what is not there yet or belongs to
+ * another log is 409 (a stream gets `event: reset`). Waiters hang on one watch of the log and one
+ * inbox. Work is bounded a pass, and a stream whose client does not read is not read for. */
+#include <limits.h>
+#include <string.h>
+
+#include "clock.h"
+#include "room.h"
+
+#define PAGE_BYTES (8u << 20)
+#define SCAN_A_PASS 20000
+#define LIMIT_MAX 10000
+#define WAITERS_MAX 10000
+#define PENDING_MAX (256u << 10)
+#define KEEPALIVE_S 15
+
+struct waiter {
+    struct waiter *next;
+    struct admin *admin;
+    struct net_request *req;   /* a long poll */
+    struct net_stream *stream; /* or a stream */
+    struct wal_reader *reader;
+    struct admin_params p;
+    struct event timer;
+    struct buf out;
+    uint64_t at; /* LSN that was looked at last */
+    int64_t deadline_ms;
+    unsigned silent_s;
+    bool dead;
+};
+
+static bool wanted(const struct admin_params *p, const struct record *rec)
+{
+    return (!p->source.n || span_eq(buf_as_span(&p->source), rec->source)) &&
+           (!p->type.n || span_glob(buf_as_span(&p->type), rec->type));
+}
+
+/* --- positions
+ * --------------------------------------------------------------------------------------- */
+
+enum place { PLACE_GOOD, PLACE_GONE, PLACE_AHEAD };
+
+static enum place place_of(struct admin *a, struct admin_params *p)
+{
+    struct wal_info i;
+
+    wal_info(a->view->wal, &i);
+    if (p->log.n && !span_eq(buf_as_span(&p->log), span_str(i.id)))
+        return PLACE_AHEAD;
+    if (!p->has_after) {
+        p->after = i.first_lsn - 1;
+        return PLACE_GOOD;
+    }
+    if (p->after > i.durable_lsn)
+        return PLACE_AHEAD;
+    return p->after + 1 < i.first_lsn ? PLACE_GONE : PLACE_GOOD;
+}
+
+static void log_headers(struct admin *a, struct buf *extra)
+{
+    struct wal_info i;
+
+    wal_info(a->view->wal, &i);
+    buf_printf(extra, "Hookline-Log: %s\r\nHookline-First: %llu\r\n", i.id,
+               (unsigned long long)i.first_lsn);
+}
+
+static void refuse_place(struct admin *a, struct net_request *req, enum place place)
+{
+    struct buf extra = BUF_INIT, body = BUF_INIT;
+    struct wal_info i;
+
+    wal_info(a->view->wal, &i);
+    log_headers(a, &extra);
+    if (place == PLACE_GONE)
+        buf_printf(&body,
+                   "{\"error\":\"gone\",\"detail\":\"events after that LSN are no longer "
+                   "retained\",\"first_lsn\":%llu}\n",
+                   (unsigned long long)i.first_lsn);
+    else
+        buf_printf(&body,
+                   "{\"error\":\"conflict\",\"detail\":\"that LSN is not of this "
+                   "log\",\"log\":\"%s\",\"last_lsn\":%llu}\n",
+                   i.id, (unsigned long long)i.durable_lsn);
+    net_answer(req, &(struct http_reply){ .status = place == PLACE_GONE ? 410 : 409,
+                                          .content_type = "application/json",
+                                          .extra = buf_as_span(&extra),
+                                          .body = buf_as_span(&body) });
+    buf_free(&extra);
+    buf_free(&body);
+}
+
+/* --- pages
+ * ---------------------------------------------------------------------------------------------- */
+
+/* Collects a page behind w->at; false when reading met damage (e says which). */
+static bool collect(struct waiter *w, struct buf *page, uint64_t *n, struct err *e)
+{
+    struct record rec;
+    int looked = 0;
+
+    *n = 0;
+    while (*n < w->p.limit && page->n < PAGE_BYTES && looked++ < SCAN_A_PASS)
+        switch (wal_reader_next(w->reader, &rec, NULL, e)) {
+        case WAL_READ_OK:
+            w->at = rec.lsn;
+            if (!wanted(&w->p, &rec))
+                break;
+            buf_adds(page, (*n)++ ? "," : "");
+            admin_event_json(page, &rec, wal_log_id(w->admin->view->wal));
+            break;
+        case WAL_READ_END:
+        case WAL_READ_GONE: /* trimmed under way: the next call is told 410 */
+            return true;
+        case WAL_READ_DAMAGED:
+            return *n > 0;
+        }
+    return true;
+}
+
+static void free_waiter(struct waiter *w)
+{
+    struct waiter **at;
+
+    for (at = &w->admin->waiters; *at && *at != w; at = &(*at)->next)
+        ;
+    if (*at) {
+        *at = w->next;
+        w->admin->waiters_n--;
+    }
+    event_del(&w->timer);
+    wal_reader_close(w->reader);
+    admin_params_free(&w->p);
+    buf_free(&w->out);
+    free(w);
+}
+
+static void answer_page(struct waiter *w, struct buf *page)
+{
+    struct buf extra = BUF_INIT, body = BUF_INIT;
+
+    log_headers(w->admin, &extra);
+    buf_printf(&extra, "Hookline-Next: %llu\r\n", (unsigned long long)w->at);
+    buf_addc(&body, '[');
+    buf_span(&body, buf_as_span(page));
+    buf_adds(&body, "]\n");
+    net_answer(w->req, &(struct http_reply){ .status = 200,
+                                             .content_type = "application/cloudevents-batch+json",
+                                             .extra = buf_as_span(&extra),
+                                             .body = buf_as_span(&body) });
+    buf_free(&extra);
+    buf_free(&body);
+}
+
+/* Answers when there is something, or when the wait is over; true: the waiter is gone. */
+static bool try_page(struct waiter *w)
+{
+    struct buf page = BUF_INIT;
+    struct err e = ERR_INIT;
+    uint64_t n;
+    bool good = collect(w, &page, &n, &e), done = true;
+
+    if (!good)
+        admin_reply_error(w->req, 500, "damaged", e.text);
+    else if (n || w->req->gone || clock_mono_ms() >= w->deadline_ms)
+        answer_page(w, &page);
+    else
+        done = false;
+    buf_free(&page);
+    if (done)
+        free_waiter(w);
+    return done;
+}
+
+/* --- streams
+ * ---------------------------------------------------------------------------------------------- */
+
+/* id, and data on one line: the event is JSON without line ends, unless the body brings some, which
+ * then travels as base64. */
+static void put_event(struct waiter *w, const struct record *rec)
+{
+    struct record plain = *rec;
+
+    if (memchr(rec->body.p ? rec->body.p : "", '\n', rec->body.n) ||
+        memchr(rec->body.p ? rec->body.p : "", '\r', rec->body.n))
+        plain.content_type = S("application/octet-stream");
+    buf_printf(&w->out, "id: %llu\ndata: ", (unsigned long long)rec->lsn);
+    if (plain.content_type.p == rec->content_type.p) {
+        admin_event_json(&w->out, rec, wal_log_id(w->admin->view->wal));
+    } else {
+        struct buf b = BUF_INIT;
+        size_t cut;
+        admin_event_json(&b, &plain, wal_log_id(w->admin->view->wal));
+        /* the content type that the sender named stays */
+        cut = (size_t)((char *)memmem(b.p, b.n, "\"application/octet-stream\"", 26) - b.p);
+        buf_add(&w->out, b.p, cut);
+        buf_json_string(&w->out, rec->content_type.n ? rec->content_type : plain.content_type);
+        buf_add(&w->out, b.p + cut + 26, b.n - cut - 26);
+        buf_free(&b);
+    }
+    buf_adds(&w->out, "\n\n");
+}
+
+static void stream_on(struct waiter *w)
+{
+    struct err e = ERR_INIT;
+    struct record rec;
+    enum wal_read got = WAL_READ_OK;
+    int looked = 0;
+
+    w->out.n = 0;
+    while (looked++ < SCAN_A_PASS && net_stream_pending(w->stream) + w->out.n < PENDING_MAX &&
+           (got = wal_reader_next(w->reader, &rec, NULL, &e)) == WAL_READ_OK)
+        if (wanted(&w->p, &rec))
+            put_event(w, &rec);
+    if (got == WAL_READ_GONE || got == WAL_READ_DAMAGED)
+        buf_adds(&w->out, "event: reset\ndata: {}\n\n");
+    if (w->out.n) {
+        w->silent_s = 0;
+        net_stream_write(w->stream, buf_as_span(&w->out));
+    }
+    if (w->dead)
+        free_waiter(w);
+    else if (got == WAL_READ_GONE || got == WAL_READ_DAMAGED)
+        net_stream_end(w->stream);
+}
+
+static void on_stream_closed(void *arg)
+{
+    struct waiter *w = arg;
+    struct timeval now = { 0, 0 };
+
+    w->dead = true; /* freed by its timer, never in the middle of a write */
+    w->stream = NULL;
+    event_add(&w->timer, &now);
+}
+
+static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+    static const struct timeval second = { 1, 0 };
+    struct waiter *w = arg;
+
+    if (w->dead) {
+        free_waiter(w);
+        return;
+    }
+    if (w->req) {
+        try_page(w);
+        return;
+    }
+    event_add(&w->timer, &second);
+    if (++w->silent_s >= KEEPALIVE_S) {
+        w->silent_s = 0;
+        net_stream_write(w->stream, S(":\n\n"));
+    } else {
+        stream_on(w);
+    }
+}
+
+static void start_stream(struct waiter *w, struct net_request *req, enum place place)
+{
+    static const struct timeval second = { 1, 0 };
+    struct buf extra = BUF_INIT;
+
+    log_headers(w->admin, &extra);
+    buf_adds(&extra, "Cache-Control: no-store\r\n");
+    w->stream = net_answer_stream(req,
+                                  &(struct http_reply){ .status = 200,
+                                                        .content_type = "text/event-stream",
+                                                        .extra = buf_as_span(&extra) },
+                                  on_stream_closed, w);
+    buf_free(&extra);
+    event_add(&w->timer, &second);
+    if (!w->stream) {
+        w->dead = true;
+        return;
+    }
+    if (place == PLACE_GOOD) {
+        stream_on(w);
+        return;
+    }
+    net_stream_write(w->stream, S("event: reset\ndata: {}\n\n"));
+    if (!w->dead)
+        net_stream_end(w->stream);
+}
+
+/* --- requests
+ * ------------------------------------------------------------------------------------------------
+ */
+
+void admin_on_durable(struct admin *a)
+{
+    struct waiter *w, *next;
+
+    wal_watch_arm(&a->watch);
+    for (w = a->waiters; w; w = next) {
+        next = w->next;
+        if (w->dead)
+            continue;
+        if (w->req)
+            try_page(w);
+        else
+            stream_on(w);
+    }
+}
+
+void admin_drop_waiters(struct admin *a)
+{
+    struct waiter *w, *next;
+
+    for (w = a->waiters; w; w = next) {
+        next = w->next;
+        if (w->req) {
+            w->deadline_ms = 0;
+            try_page(w);
+        } else if (w->stream) {
+            net_stream_end(w->stream);
+        }
+    }
+}
+
+static bool wants_stream(struct net_request *req)
+{
+    struct span accept = http_header(&req->http, req->bytes, S("accept"), NULL);
+
+    return accept.n >= 17 && memmem(accept.p, accept.n, "text/event-stream", 17);
+}
+
+void admin_events(struct admin *a, struct net_request *req)
+{
+    struct timeval wait;
+    struct err e = ERR_INIT;
+    const char *bad = NULL;
+    struct admin_params p;
+    enum place place;
+    struct waiter *w;
+
+    if (!admin_params(req, &p, &bad) || a->waiters_n >= WAITERS_MAX) {
+        admin_params_free(&p);
+        admin_reply_error(req, bad ? 400 : 503, bad ? "bad_parameter" : "overloaded",
+                          bad ? bad : "too many wait already");
+        return;
+    }
+    p.limit = MIN(p.limit, (uint64_t)LIMIT_MAX);
+    place = place_of(a, &p);
+    if (place != PLACE_GOOD && !wants_stream(req)) {
+        admin_params_free(&p);
+        refuse_place(a, req, place);
+        return;
+    }
+    w = xcalloc(1, sizeof *w);
+    *w = (struct waiter){ .next = a->waiters,
+                          .admin = a,
+                          .p = p,
+                          .at = p.after,
+                          .deadline_ms = clock_mono_ms() + p.wait_ms };
+    a->waiters = w;
+    a->waiters_n++;
+    event_assign(&w->timer, a->base, -1, 0, on_timer, w);
+    if (wal_reader_open(&w->reader, a->view->wal, p.after, &e))
+        die(EXIT_IO, "%s", e.text);
+    wal_watch_arm(&a->watch);
+    if (wants_stream(req)) {
+        start_stream(w, req, place);
+        return;
+    }
+    w->req = req;
+    wait = (struct timeval){ p.wait_ms / 1000, p.wait_ms % 1000 * 1000 };
+    if (!try_page(w))
+        event_add(&w->timer, &wait);
+}
+
+void admin_event(struct admin *a, struct net_request *req, struct span number)
+{
+    struct err e = ERR_INIT;
+    struct wal_reader *r;
+    struct wal_info i;
+    struct record rec;
+    struct buf body = BUF_INIT;
+    uint64_t lsn;
+
+    wal_info(a->view->wal, &i);
+    if (!span_u64(number, &lsn) || lsn == 0 || lsn > i.durable_lsn) {
+        admin_reply_error(req, 404, "not_found", "no event has that LSN");
+        return;
+    }
+    if (lsn < i.first_lsn) {
+        admin_reply_error(req, 410, "gone", "the event is no longer retained");
+        return;
+    }
+    if (wal_reader_open(&r, a->view->wal, lsn - 1, &e))
+        die(EXIT_IO, "%s", e.text);
+    if (wal_reader_next(r, &rec, NULL, &e) == WAL_READ_OK && rec.lsn == lsn) {
+        admin_event_json(&body, &rec, i.id);
+        admin_reply(req, 200, "application/cloudevents+json", &body);
+    } else {
+        admin_reply_error(req, 410, "gone", e.text[0] ? e.text : "the event is no longer retained");
+    }
+    buf_free(&body);
+    wal_reader_close(r);
+}
