@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the subcommands share: options, and a small HTTP client. */
+#pragma once
+
+#include "buf.h"
+#include "err.h"
+
+struct option_row {
+    const char *name;   /* "--config" */
+    const char *brief;  /* "-c" or NULL */
+    const char **value; /* takes a value */
+    bool *flag;         /* or is a switch */
+};
+
+/* Takes the options out of argv and leaves the rest in place: returns how many are left, -1 after a
+ * complaint (exit 64), -2 when --help was asked for and printed. */
+int options_take(int argc, char **argv, const struct option_row *rows, const char *usage);
+
+struct http_call {
+    const char *method, *url, *token; /* token may be NULL */
+    struct span headers;              /* "Name: value\r\n" lines */
+    struct span body;
+    long timeout_s;
+    /* out */
+    long status;
+    struct buf text;
+    char log_id[64];
+    uint64_t next;
+};
+/* -1 and e when nobody answered. */
+int client_call(struct http_call *c, struct err *e);
+/* --admin or HOOKLINE_ADMIN or the default; --token-file or HOOKLINE_ADMIN_TOKEN. */
+const char *client_admin(const char *option);
+char *client_token(const char *file, struct err *e); /* may be NULL; the caller frees it */
+
+int cmd_serve(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+int cmd_health(int argc, char **argv);
+int cmd_send(int argc, char **argv);
+int cmd_tail(int argc, char **argv);
+int cmd_log(int argc, char **argv);
+int cmd_providers(int argc, char **argv);
+int cmd_version(int argc, char **argv);

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The whole configuration: the tables of the rooms joined, checked, and compiled. Immutable once
+ * loaded; a reload loads another one. Main thread. */
+#pragma once
+
+#include "admin.h"
+
+struct conf {
+    struct cfg_strs listen;
+    struct admin_cfg admin;
+    struct wal_cfg log;
+    int64_t threads;
+    struct intake_limits_cfg limits;
+    struct {
+        int64_t delay_ms, timeout_ms;
+    } shutdown;
+    struct wal_dedup_cfg dedup;
+    struct cfg_named sources, sinks;
+    struct cfg_strs retired_sinks;
+    /* derived */
+    struct intake_conf intake;
+    uint64_t max_body;
+    char *file;
+};
+
+const struct cfg_key *conf_keys(void);
+/* NULL after errors. `text` is the document when it does not come from the file (--dev). */
+struct conf *conf_load(const char *file, const char *text, struct err_list *errs,
+                       struct err_list *warns);
+void conf_free(struct conf *c);
+/* Prints each error on a line of its own to stderr. */
+void conf_complain(const struct err_list *errs, const char *prefix);

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hookline serve: the order in which things come up and go down.
+ *
+ * Up: probes and the admin listener; recovery, in a thread of its own so that the probes answer;
+ * the sinks, so that their cursors hold the log before anything is trimmed; the log thread; the
+ * intake. Down: /readyz says 503 at once; requests are taken for shutdown.delay; then the listeners
+ * close, what waits is answered, the sinks' outstanding acknowledgements are awaited, the log is
+ * closed. */
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <event2/thread.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "clock.h"
+#include "conf.h"
+#include "crypto.h"
+#include "log.h"
+#include "serve.h"
+
+#define STALL_MS 30000
+
+struct server {
+    struct conf *boot; /* what the sinks and the admin listener were started from */
+    struct conf *conf; /* what the intake uses; boot until a reload */
+    const char *file;
+    char *dev_text;
+    bool drain, dev;
+    struct event_base *base;
+    struct inbox inbox;
+    struct event inbox_ev, signal_ev, tick, delay;
+    sigset_t signals;
+    int signal_fd;
+    struct admin *admin;
+    struct admin_view view;
+    struct wal *wal;
+    pthread_t recovery;
+    struct msg recovered, failed;
+    struct err err;
+    bool recovery_bad, stall_said, done;
+    int64_t drain_by_ms;
+    char bound[160], admin_bound[160];
+    int exit_code;
+};
+
+static void leave(struct server *s, int code)
+{
+    s->exit_code = code;
+    s->done = true;
+}
+
+/* --- up
+ * ------------------------------------------------------------------------------------------- */
+
+static void *recover(void *arg)
+{
+    struct server *s = arg;
+
+    s->recovery_bad = wal_open(&s->wal, &s->conf->log, &s->conf->dedup, &s->err) != 0;
+    inbox_post(&s->inbox, &s->recovered);
+    return NULL;
+}
+
+static bool is_configured(const struct cfg_named *sinks, const char *name)
+{
+    for (size_t i = 0; i < sinks->n; i++)
+        if (!strcmp(sinks->name[i], name))
+            return true;
+    return false;
+}
+
+static bool is_retired(const struct conf *c, const char *name)
+{
+    for (size_t i = 0; i < c->retired_sinks.n; i++)
+        if (!strcmp(c->retired_sinks.v[i], name))
+            return true;
+    return false;
+}
+
+/* A sink that has gone from the configuration: its backlog must not vanish with it. */
+static int settle_one(struct server *s, const char *name)
+{
+    uint64_t events;
+
+    if (is_configured(&s->conf->sinks, name))
+        return 0;
+    if (delivery_backlog(s->wal, name, &events, &s->err))
+        return -1;
+    if (!events)
+        return wal_cursor_remove(s->wal, name, &s->err);
+    if (is_retired(s->conf, name))
+        return delivery_retire(s->wal, name, &s->err);
+    return err_set(&s->err, EXIT_BAD_CONFIG,
+                   "%s:0: sink %s is gone from the configuration but %llu events wait for it: put "
+                   "it back, or name it in "
+                   "retired_sinks to move them to its dead-letter log",
+                   s->conf->file, name, (unsigned long long)events);
+}
+
+static int settle_old_sinks(struct server *s, bool *first_sinks)
+{
+    char **names;
+    size_t n = wal_cursor_names(s->wal, &names);
+    int rc = 0;
+
+    *first_sinks = n == 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!rc)
+            rc = settle_one(s, names[i]);
+        free(names[i]);
+    }
+    free(names);
+    return rc;
+}
+
+static int start_sinks(struct server *s)
+{
+    struct conf *c = s->conf;
+    bool first_sinks;
+
+    if (settle_old_sinks(s, &first_sinks))
+        return -1;
+    s->view.sinks = xcalloc(c->sinks.n + 1, sizeof(struct delivery *));
+    s->view.sink_names = c->sinks.name;
+    for (size_t i = 0; i < c->sinks.n; i++) {
+        if (delivery_start(&s->view.sinks[i], s->wal, c->sinks.name[i], c->sinks.v[i], first_sinks,
+                           c->max_body, &s->err))
+            return -1;
+        s->view.sinks_n++;
+    }
+    if (!c->sinks.n)
+        log_info("no sink is configured: the log is the queue, retention its only limit",
+                 KI("retain_ms", c->log.retain_ms));
+    return 0;
+}
+
+/* Which sinks can hold which sources up (P9). */
+static void make_gates(struct server *s, struct conf *c)
+{
+    c->intake.gates = xcalloc(s->view.sinks_n + 1, sizeof *c->intake.gates);
+    c->intake.gates_n = 0;
+    for (size_t i = 0; i < s->view.sinks_n; i++) {
+        const struct sink_cfg *k = s->boot->sinks.v[i];
+        if (k->backlog_bytes)
+            c->intake.gates[c->intake.gates_n++] =
+                (struct intake_gate){ k->match.source, k->match.type,
+                                      delivery_full(s->view.sinks[i]) };
+    }
+}
+
+static int start_all(struct server *s)
+{
+    struct conf *c = s->conf;
+    unsigned threads = c->threads ? (unsigned)c->threads : intake_default_threads();
+
+    s->view.wal = s->wal;
+    admin_log_open(s->admin);
+    if (start_sinks(s))
+        return -1;
+    wal_start(s->wal, &s->inbox, &s->failed);
+    s->view.recovering = false;
+    if (s->drain) {
+        s->drain_by_ms = clock_mono_ms() + c->shutdown.timeout_ms;
+        return 0;
+    }
+    make_gates(s, c);
+    return intake_start(&s->view.intake, s->wal, &c->intake, c->listen.v, c->listen.n, threads,
+                        s->bound, &s->err);
+}
+
+static void on_recovered(struct msg *m, void *self UNUSED)
+{
+    struct server *s = container_of(m, struct server, recovered);
+
+    pthread_join(s->recovery, NULL);
+    if (s->recovery_bad || start_all(s)) {
+        if (s->wal == NULL || s->err.code == EXIT_BAD_CONFIG)
+            fprintf(stderr, "%s\n", s->err.text);
+        log_error("hookline cannot start", KS("reason", s->err.text), KI("exit", s->err.code));
+        leave(s, (int)s->err.code);
+        return;
+    }
+    log_info("ready", KS("version", HOOKLINE_VERSION));
+    if (s->dev)
+        dev_hint(s->bound, s->admin_bound);
+}
+
+/* --- while it runs -------------------------------------------------------------------------------
+ */
+
+/* P3: the waiters have their answers on the way; they get a moment to leave, then the process ends.
+ */
+static void on_failed(struct msg *m, void *self UNUSED)
+{
+    struct server *s = container_of(m, struct server, failed);
+
+    usleep(300000);
+    log_error("the log failed; the restart recovers what was acknowledged", KI("exit", EXIT_IO));
+    _exit(s->wal ? EXIT_IO : EXIT_IO);
+}
+
+static void reject_reload(struct server *s, const struct err_list *errs)
+{
+    for (size_t i = 0; i < errs->n; i++)
+        log_error("the new configuration is rejected, the old one stays",
+                  KS("reason", errs->line[i]));
+    s->view.config_ok = false;
+    s->view.config_failed_ms = clock_wall_ms();
+}
+
+/* Valid as a whole or rejected as a whole. */
+static void reload(struct server *s)
+{
+    struct err_list errs = { NULL, 0 }, warns = { NULL, 0 };
+    struct conf *new = conf_load(s->file, s->dev_text, &errs, &warns), *old = s->conf;
+    char key[128];
+
+    if (new &&cfg_needs_restart(conf_keys(), s->boot, new, key)) {
+        err_list_add(&errs, "%s:0: %s can only change with a restart", s->file, key);
+        conf_free(new);
+        new = NULL;
+    }
+    if (!new) {
+        reject_reload(s, &errs);
+    } else {
+        make_gates(s, new);
+        intake_publish(s->view.intake, &new->intake);
+        wal_reconfigure(s->wal, &new->log, &new->dedup);
+        s->conf = new;
+        s->view.config_loaded_ms = clock_wall_ms();
+        s->view.config_ok = true;
+        s->view.commit_timeout_ms = new->limits.commit_timeout_ms;
+        log_info("configuration reloaded", KS("file", s->file), KU("sources", new->sources.n));
+        if (old != s->boot)
+            conf_free(old);
+    }
+    err_list_free(&errs);
+    err_list_free(&warns);
+}
+
+static void on_delay(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+    leave(arg, EXIT_OK);
+}
+
+static void stop(struct server *s)
+{
+    int64_t ms = s->view.stopping || s->dev || !s->view.intake
+                     ? 0
+                     : s->conf->shutdown.delay_ms; /* a second signal: at once */
+    struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+
+    log_info("stopping", KI("delay_ms", ms));
+    s->view.stopping = true;
+    event_add(&s->delay, &tv);
+}
+
+static void on_signal(evutil_socket_t fd, short what UNUSED, void *arg)
+{
+    struct server *s = arg;
+    struct signalfd_siginfo info;
+
+    while (read(fd, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo != SIGHUP)
+            stop(s);
+        else if (s->view.intake && !s->view.stopping)
+            reload(s);
+    }
+}
+
+static void check_drain(struct server *s)
+{
+    bool all = true;
+
+    for (size_t i = 0; i < s->view.sinks_n; i++)
+        all &= delivery_drained(s->view.sinks[i]);
+    if (all)
+        leave(s, EXIT_OK);
+    else if (clock_mono_ms() > s->drain_by_ms)
+        leave(s, EXIT_TEMPORARY);
+}
+
+static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+    struct server *s = arg;
+    struct wal_info info;
+
+    if (!s->view.wal)
+        return;
+    wal_info(s->wal, &info);
+    if (info.stalled_ms > STALL_MS && !s->stall_said)
+        log_error("a write or sync of the log takes very long; look at the disk",
+                  KI("ms", info.stalled_ms));
+    s->stall_said = info.stalled_ms > STALL_MS;
+    if (s->drain && s->drain_by_ms)
+        check_drain(s);
+}
+
+static void on_inbox(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+    struct server *s = arg;
+
+    inbox_run(&s->inbox, s);
+}
+
+/* --- down
+ * ------------------------------------------------------------------------------------------ */
+
+static void go_down(struct server *s)
+{
+    int64_t by = clock_mono_ms() + s->conf->shutdown.timeout_ms;
+
+    s->view.stopping = true;
+    if (s->view.wal)
+        admin_log_closing(s->admin);
+    intake_stop(s->view.intake, s->conf->shutdown.timeout_ms);
+    s->view.intake = NULL;
+    for (size_t i = 0; i < s->view.sinks_n; i++)
+        delivery_stop(s->view.sinks[i], MAX(by - clock_mono_ms(), 0));
+    free(s->view.sinks);
+    s->view.sinks_n = 0;
+    s->view.wal = NULL;
+    wal_close(s->wal);
+    admin_stop(s->admin);
+    log_info("stopped", KI("exit", s->exit_code));
+}
+
+static void make_loop(struct server *s)
+{
+    static const struct timeval tick = { 0, 500000 };
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&s->signals);
+    sigaddset(&s->signals, SIGTERM);
+    sigaddset(&s->signals, SIGINT);
+    sigaddset(&s->signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &s->signals, NULL); /* before the first thread: all inherit it */
+    s->signal_fd = signalfd(-1, &s->signals, SFD_NONBLOCK | SFD_CLOEXEC);
+    s->base = event_base_new();
+    if (!s->base || s->signal_fd < 0)
+        die(EXIT_IO, "no event loop could be made");
+    inbox_init(&s->inbox);
+    event_assign(&s->inbox_ev, s->base, s->inbox.fd, EV_READ | EV_PERSIST, on_inbox, s);
+    event_assign(&s->signal_ev, s->base, s->signal_fd, EV_READ | EV_PERSIST, on_signal, s);
+    event_assign(&s->tick, s->base, -1, EV_PERSIST, on_tick, s);
+    event_assign(&s->delay, s->base, -1, 0, on_delay, s);
+    event_add(&s->inbox_ev, NULL);
+    event_add(&s->signal_ev, NULL);
+    event_add(&s->tick, &tick);
+    s->recovered.deliver = on_recovered;
+    s->failed.deliver = on_failed;
+}
+
+static int run(struct server *s)
+{
+    make_loop(s);
+    s->view = (struct admin_view){ .config_file = s->file,
+                                   .config_loaded_ms = clock_wall_ms(),
+                                   .config_ok = true,
+                                   .recovering = true,
+                                   .commit_timeout_ms = s->conf->limits.commit_timeout_ms };
+    if (admin_start(&s->admin, s->base, &s->conf->admin, &s->view, s->admin_bound, &s->err)) {
+        log_error("hookline cannot start", KS("reason", s->err.text), KI("exit", s->err.code));
+        return (int)s->err.code;
+    }
+    if (pthread_create(&s->recovery, NULL, recover, s))
+        die(EXIT_IO, "the recovery thread could not be started");
+    while (!s->done)
+        event_base_loop(s->base, EVLOOP_ONCE);
+    go_down(s);
+    event_del(&s->inbox_ev);
+    event_del(&s->signal_ev);
+    event_del(&s->tick);
+    event_del(&s->delay);
+    event_base_free(s->base);
+    inbox_close(&s->inbox);
+    close(s->signal_fd);
+    return s->exit_code;
+}
+
+int cmd_serve(int argc, char **argv)
+{
+    const char *file = NULL, *listen = NULL;
+    struct server s = { .exit_code = EXIT_OK };
+    const struct option_row rows[] = { { "--config", "-c", &file, NULL },
+                                       { "--listen", NULL, &listen, NULL },
+                                       { "--dev", NULL, NULL, &s.dev },
+                                       { "--drain", NULL, NULL, &s.drain },
+                                       { 0 } };
+    int left = options_take(argc, argv, rows, "serve [-c FILE | --dev [--listen ADDR]] [--drain]"),
+        rc;
+    struct err_list errs = { NULL, 0 }, warns = { NULL, 0 };
+
+    if (left == -2)
+        return EXIT_OK;
+    if (left || (s.dev && file) || (listen && !s.dev))
+        return EXIT_BAD_USAGE;
+    if (s.dev && !(s.dev_text = dev_configuration(listen, &s.err))) {
+        fprintf(stderr, "hookline serve: %s\n", s.err.text);
+        return (int)s.err.code;
+    }
+    s.file = s.dev ? "dev" : file ? file : "/etc/hookline/hookline.yaml";
+    s.conf = s.boot = conf_load(s.file, s.dev_text, &errs, &warns);
+    conf_complain(&warns, "warning: ");
+    conf_complain(&errs, "");
+    err_list_free(&warns);
+    err_list_free(&errs);
+    if (!s.conf)
+        return EXIT_BAD_CONFIG;
+    rc = run(&s);
+    if (s.conf != s.boot)
+        conf_free(s.conf);
+    conf_free(s.boot);
+    free(s.dev_text);
+    return rc;
+}
