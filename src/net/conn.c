@@ -391,6 +391,13 @@ void conn_on_event(evutil_socket_t fd UNUSED, short what, void *arg)
         receive(c);
 }
 
+void net_request_release(struct net_request *req)
+{
+    req->keep = false;
+    if (req->kept)
+        request_recycle(req);
+}
+
 /* --- answers
  * ---------------------------------------------------------------------------------------- */
 
