@@ -15,8 +15,8 @@ WARN    := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissi
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(WARN) $(OPT.$(V)) -iquote include -DHOOKLINE_VERSION='"$(VERSION)"' \
              -fstack-protector-strong -fPIE -pthread $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = $(OPT.$(V)) -pie -Wl,-z,relro,-z,now -pthread $(LDFLAGS)
-PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
-LIBS       = $(shell pkg-config --libs $(PKGS)) -lm
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LIBS       := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
 SRC   := $(wildcard src/*/*.c)
 GEN   := $B/gen/providers.c
@@ -24,7 +24,7 @@ OBJ   := $(SRC:%.c=$B/%.o) $B/gen/providers.o
 LIBOBJ := $(filter-out $B/src/cli/main.o,$(OBJ))
 TESTS := $(patsubst %.c,$B/%,$(wildcard tests/unit/*/test_*.c))
 
-.PHONY: all run demo test unit lint bench fuzz long docs install clean deps hardening
+.PHONY: all run demo test unit lint fuzz long docs install clean deps
 all: build/hookline
 build/hookline: $B/hookline
 	@ln -sf $(V)/hookline $@
@@ -42,11 +42,44 @@ $B/gen/providers.c: src/source/providers.yaml scripts/embed
 $B/gen/%.o: $B/gen/%.c
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-# Unit tests link the whole program but main; a test that brings its own io.c is named *_io.c (see tests/unit/wal).
+# Unit tests link the whole program but main. A test that brings its own io_*() calls gets them before
+# the library's, so that it can make the disk fail.
 $B/libhookline.a: $(LIBOBJ)
 	@rm -f $@; ar rcs $@ $(LIBOBJ)
 $B/tests/%: tests/%.c tests/unit/table.h $B/libhookline.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -iquote tests/unit -MMD -MP $(ALL_LDFLAGS) -o $@ $< $B/libhookline.a $(LIBS) -lcmocka
+	$(CC) $(ALL_CFLAGS) -iquote tests/unit -iquote src -MMD -MP $(ALL_LDFLAGS) -o $@ $< $B/libhookline.a $(LIBS) -lcmocka
 
--include $(OBJ:.o=.d)
+deps:
+	@scripts/deps build
+run: deps
+	@$(MAKE) --no-print-directory build/hookline
+	@build/hookline serve --dev
+demo: deps
+	@$(MAKE) --no-print-directory build/hookline
+	@scripts/demo
+unit: $(TESTS)
+	@tests/run unit $(TESTS)
+test:
+	@scripts/deps test
+	@$(MAKE) --no-print-directory V=$(V) $B/hookline $(TESTS)
+	@HOOKLINE=$B/hookline tests/run all $(TESTS)
+lint:
+	@scripts/deps lint
+	@scripts/lint
+docs: $B/tests/gendocs
+	$B/tests/gendocs example >deploy/hookline.example.yaml
+	$B/tests/gendocs reference >docs/configuration.md
+fuzz:
+	@scripts/deps test
+	@scripts/fuzz
+long: all
+	@ROUNDS=50 HOOKLINE=build/hookline tests/run e2e
+install: all
+	install -D build/hookline $(DESTDIR)$(PREFIX)/bin/hookline
+	install -D -m 644 hookline.1 $(DESTDIR)$(PREFIX)/share/man/man1/hookline.1
+	install -D -m 644 deploy/hookline.example.yaml $(DESTDIR)/etc/hookline/hookline.example.yaml
+clean:
+	rm -rf build
+
+-include $(OBJ:.o=.d) $(TESTS:=.d)

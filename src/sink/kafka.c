@@ -6,80 +6,30 @@
  * spans stay valid until the report. One record too large fails its whole batch, innocent ones too;
  * after that the sink sends one at a time until it is past them, and what fails alone is poison. */
 #include <errno.h>
-#include <event2/event_struct.h>
-#include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "kafka.h"
 #include "log.h"
-#include "room.h"
 
-#define TOPICS_MAX 1024
-#define MISSING_MS 60000 /* an unknown topic named by content is given this long */
-#define OVERHEAD 512     /* of a record beside its headers, key and body */
+#define MISSING_MS 60000   /* an unusable topic named by content is given this long */
+#define NAME_MAX_BYTES 249 /* of a topic, as Kafka has it */
+#define RECHECK_MS 1000
+#define BATCH_BYTES 900000 /* below the brokers' default of max.message.bytes */
 
-struct topic {
-    char *name;
-    rd_kafka_topic_t *handle;
-    int64_t missing_ms; /* since when it is known to be missing; 0: it is not */
-    uint64_t max_bytes; /* max.message.bytes; 0: not known yet */
-};
-
-struct kafka {
-    struct sink sink;
-    const struct sink_cfg *cfg;
-    char *name;
-    const char *logid;
-    uint64_t max_body;
-    struct event_base *base;
-    struct event io, timer;
-    int fd;
-    rd_kafka_t *rk;
-    rd_kafka_queue_t *queue;
-    struct topic *topics;
-    size_t topics_n, in_flight;
-    uint64_t careful_until; /* LSN up to which records are sent one at a time */
-    struct buf scratch, key;
-    bool was_full, fatal, warned;
-};
-
-static int set(rd_kafka_conf_t *conf, const char *key, const char *value, struct err *e)
+void kafka_say(struct kafka *k, enum sink_state state, const char *reason)
 {
-    char text[256];
-
-    if (rd_kafka_conf_set(conf, key, value, text, sizeof text) == RD_KAFKA_CONF_OK)
-        return 0;
-    return err_set(e, EXIT_BAD_CONFIG, "kafka property %s: %s", key, text);
+    k->sink.owner.state(k->sink.owner.arg, state, reason);
 }
 
-static int configure(struct kafka *k, rd_kafka_conf_t *conf, struct err *e)
+void kafka_wake(struct kafka *k, int64_t after_ms)
 {
-    const struct sink_kafka_cfg *c = k->cfg->kafka;
-    char bytes[24], messages[24];
-    uint64_t largest = MAX(k->max_body + 65536 + OVERHEAD, (uint64_t)1000000);
+    struct timeval tv = { after_ms / 1000, after_ms % 1000 * 1000 };
 
-    snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)largest);
-    snprintf(messages, sizeof messages, "%lld", (long long)k->cfg->in_flight.events + 1000);
-    if (set(conf, "bootstrap.servers", c->brokers, e) ||
-        set(conf, "partitioner", "murmur2_random", e) || set(conf, "client.id", "hookline", e) ||
-        set(conf, "reconnect.backoff.max.ms", "2000", e) ||
-        set(conf, "topic.metadata.propagation.max.ms", "5000", e) ||
-        set(conf, "log.connection.close", "false", e))
-        return -1;
-    for (size_t i = 0; i < c->properties.n; i++)
-        if (set(conf, c->properties.k[i], c->properties.v[i], e))
-            return -1;
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
-    return set(conf, "log.queue", "true", e) || set(conf, "enable.idempotence", "true", e) ||
-                   set(conf, "acks", "all", e) || set(conf, "message.timeout.ms", "0", e) ||
-                   set(conf, "linger.ms", "5", e) || set(conf, "batch.size", "900000", e) ||
-                   set(conf, "message.max.bytes", bytes, e) ||
-                   set(conf, "queue.buffering.max.messages", messages, e)
-               ? -1
-               : 0;
+    event_add(&k->timer, &tv);
 }
 
 static int make_producer(struct kafka *k, struct err *e)
@@ -88,7 +38,7 @@ static int make_producer(struct kafka *k, struct err *e)
     char text[256];
     static const uint64_t one = 1;
 
-    if (configure(k, conf, e)) {
+    if (kafka_configure(k, conf, e)) {
         rd_kafka_conf_destroy(conf);
         return -1;
     }
@@ -100,90 +50,24 @@ static int make_producer(struct kafka *k, struct err *e)
     rd_kafka_set_log_queue(k->rk, NULL);
     k->queue = rd_kafka_queue_get_main(k->rk);
     rd_kafka_queue_io_event_enable(k->queue, k->fd, &one, sizeof one);
+    k->trouble = true; /* until a broker has answered */
+    kafka_probe(k);
     return 0;
 }
 
+/* Waits for librdkafka's threads, which let go at once after the purge: until they have, the
+ * payloads in flight may be read, so this cannot be left to somebody else. It holds up this sink
+ * only. */
 static void drop_producer(struct kafka *k)
 {
-    for (size_t i = 0; i < k->topics_n; i++) {
-        rd_kafka_topic_destroy(k->topics[i].handle);
-        free(k->topics[i].name);
-    }
-    k->topics_n = k->in_flight = 0;
+    kafka_topics_drop(k);
+    k->in_flight = 0;
     if (!k->rk)
         return;
     rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     rd_kafka_queue_destroy(k->queue);
     rd_kafka_destroy_flags(k->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     k->rk = NULL;
-}
-
-/* --- topics
- * ---------------------------------------------------------------------------------------- */
-
-static void create_topic(struct kafka *k, const char *name)
-{
-    char text[256];
-    rd_kafka_NewTopic_t *t =
-        rd_kafka_NewTopic_new(name, (int)k->cfg->kafka->create->partitions,
-                              (int)k->cfg->kafka->create->replication, text, sizeof text);
-
-    if (!t)
-        return;
-    rd_kafka_CreateTopics(k->rk, &t, 1, NULL, k->queue); /* "exists already" is as good */
-    rd_kafka_NewTopic_destroy(t);
-}
-
-static void ask_limits(struct kafka *k, const char *name)
-{
-    rd_kafka_ConfigResource_t *res = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
-
-    rd_kafka_DescribeConfigs(k->rk, &res, 1, NULL, k->queue);
-    rd_kafka_ConfigResource_destroy(res);
-}
-
-static struct topic *find_topic(struct kafka *k, const char *name)
-{
-    struct topic *t;
-
-    for (size_t i = k->topics_n; i > 0; i--)
-        if (!strcmp(k->topics[i - 1].name, name))
-            return &k->topics[i - 1];
-    if (k->topics_n == TOPICS_MAX)
-        return NULL;
-    t = &k->topics[k->topics_n];
-    *t = (struct topic){ .name = xstrdup(name), .handle = rd_kafka_topic_new(k->rk, name, NULL) };
-    if (!t->handle) {
-        free(t->name);
-        return NULL;
-    }
-    k->topics_n++;
-    if (k->cfg->kafka->create)
-        create_topic(k, name);
-    ask_limits(k, name);
-    return t;
-}
-
-static void on_limits(struct kafka *k, rd_kafka_event_t *ev)
-{
-    size_t n, entries_n;
-    const rd_kafka_ConfigResource_t **res =
-        rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(ev), &n);
-
-    for (size_t i = 0; i < n; i++) {
-        const rd_kafka_ConfigEntry_t **entries =
-            rd_kafka_ConfigResource_configs(res[i], &entries_n);
-        struct topic *t = find_topic(k, rd_kafka_ConfigResource_name(res[i]));
-        for (size_t j = 0; t && j < entries_n; j++)
-            if (!strcmp(rd_kafka_ConfigEntry_name(entries[j]), "max.message.bytes"))
-                t->max_bytes = strtoull(rd_kafka_ConfigEntry_value(entries[j]), NULL, 10);
-        if (t && t->max_bytes && t->max_bytes < k->max_body && !k->warned) {
-            k->warned = true;
-            log_warn("a source may send more than the topic takes; such events become dead letters",
-                     KS("sink", k->name), KS("topic", t->name),
-                     KU("max_message_bytes", t->max_bytes), KU("body_bytes", k->max_body));
-        }
-    }
 }
 
 /* --- reports
@@ -194,20 +78,10 @@ static void report(struct kafka *k, uint64_t lsn, enum sink_outcome outcome, con
     k->sink.owner.done(k->sink.owner.arg, lsn, outcome, reason);
 }
 
-static void say(struct kafka *k, enum sink_state state, const char *reason)
-{
-    k->sink.owner.state(k->sink.owner.arg, state, reason);
-}
-
 static bool blocks(rd_kafka_resp_err_t err)
 {
     switch (err) {
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
     case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
     case RD_KAFKA_RESP_ERR__AUTHENTICATION:
     case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
@@ -218,11 +92,13 @@ static bool blocks(rd_kafka_resp_err_t err)
     }
 }
 
-static bool is_missing(rd_kafka_resp_err_t err)
+/* About the destination, not about the record. */
+static bool is_destination(rd_kafka_resp_err_t err)
 {
     return err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
            err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
-           err == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
+           err == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION ||
+           err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
 }
 
 static bool may_be_innocent(rd_kafka_resp_err_t err)
@@ -231,37 +107,52 @@ static bool may_be_innocent(rd_kafka_resp_err_t err)
            err == RD_KAFKA_RESP_ERR_INVALID_MSG || err == RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE;
 }
 
-/* A topic that the event itself names must not hold up the others: fallback, else dead after a
- * minute. */
-static bool give_up_topic(struct kafka *k, const char *name)
+static bool is_fallback(const struct kafka *k, const char *topic)
 {
-    struct topic *t = find_topic(k, name);
+    const char *fallback = k->cfg->kafka->fallback_topic;
 
-    if (!template_by_content(k->cfg->kafka->topic))
-        return false;
-    if (!t)
-        return true;
-    if (!t->missing_ms)
-        t->missing_ms = clock_mono_ms();
-    return !k->cfg->kafka->fallback_topic && clock_mono_ms() - t->missing_ms > MISSING_MS;
+    return fallback && !strcmp(fallback, topic);
+}
+
+/* A topic that the event itself names must not hold up the others: it goes to the fallback, else it
+ * is dead after a minute (librdkafka waits that long before it reports a missing topic). */
+static void on_refused_topic(struct kafka *k, uint64_t lsn, rd_kafka_resp_err_t err,
+                             const char *name, const char *reason)
+{
+    struct topic *t = kafka_topic(k, name);
+    bool by_content = k->by_content && !is_fallback(k, name);
+
+    if (by_content && !k->cfg->kafka->fallback_topic &&
+        (!t || err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+         (t->missing_ms && clock_mono_ms() - t->missing_ms > MISSING_MS))) {
+        report(k, lsn, SINK_POISON, reason);
+        return;
+    }
+    if (t)
+        kafka_topic_missing(t);
+    kafka_wake(k, RECHECK_MS);
+    kafka_say(k, by_content ? SINK_RETRYING : SINK_BLOCKED, reason);
+    report(k, lsn, SINK_RETRY, rd_kafka_err2name(err));
 }
 
 static void on_failed(struct kafka *k, uint64_t lsn, bool alone, rd_kafka_resp_err_t err,
                       const char *topic)
 {
-    char reason[256];
+    char reason[400];
 
     snprintf(reason, sizeof reason, "topic %s: %s", topic, rd_kafka_err2str(err));
-    if ((may_be_innocent(err) && alone) || (is_missing(err) && give_up_topic(k, topic))) {
+    if (is_destination(err)) {
+        on_refused_topic(k, lsn, err, topic, reason);
+        return;
+    }
+    if (may_be_innocent(err) && alone) {
         report(k, lsn, SINK_POISON, reason);
         return;
     }
     if (may_be_innocent(err))
         k->careful_until = MAX(k->careful_until, lsn);
-    else if (blocks(err) && !(is_missing(err) && template_by_content(k->cfg->kafka->topic)))
-        say(k, SINK_BLOCKED, reason);
     else
-        say(k, SINK_RETRYING, reason);
+        kafka_say(k, blocks(err) ? SINK_BLOCKED : SINK_RETRYING, reason);
     report(k, lsn, SINK_RETRY, rd_kafka_err2name(err));
 }
 
@@ -296,9 +187,14 @@ static void on_error(struct kafka *k, rd_kafka_event_t *ev)
     snprintf(reason, sizeof reason, "%s: %s", rd_kafka_err2name(err),
              rd_kafka_event_error_string(ev));
     if (blocks(err))
-        say(k, SINK_BLOCKED, reason);
-    else if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || k->in_flight)
-        say(k, SINK_RETRYING, reason);
+        kafka_say(k, SINK_BLOCKED, reason);
+    else if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || k->in_flight || k->trouble)
+        kafka_say(k, SINK_RETRYING, reason);
+    else
+        return; /* one of several brokers, and nothing waits for it */
+    if (!k->trouble)
+        kafka_probe(k);
+    k->trouble = true;
 }
 
 static void on_log(struct kafka *k, rd_kafka_event_t *ev)
@@ -314,6 +210,22 @@ static void on_log(struct kafka *k, rd_kafka_event_t *ev)
                  KU("left_out", left_out));
 }
 
+static void on_created(struct kafka *k, rd_kafka_event_t *ev)
+{
+    size_t n = 0;
+    const rd_kafka_topic_result_t **made =
+        rd_kafka_event_error(ev)
+            ? NULL
+            : rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(ev), &n);
+
+    for (size_t i = 0; i < n; i++)
+        if (rd_kafka_topic_result_error(made[i]) &&
+            rd_kafka_topic_result_error(made[i]) != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+            log_warn("a topic could not be made", KS("sink", k->name),
+                     KS("topic", rd_kafka_topic_result_name(made[i])),
+                     KS("reason", rd_kafka_err2str(rd_kafka_topic_result_error(made[i]))));
+}
+
 static void on_event(struct kafka *k, rd_kafka_event_t *ev)
 {
     switch (rd_kafka_event_type(ev)) {
@@ -327,8 +239,10 @@ static void on_event(struct kafka *k, rd_kafka_event_t *ev)
         on_log(k, ev);
         break;
     case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:
-        if (!rd_kafka_event_error(ev))
-            on_limits(k, ev);
+        kafka_on_limits(k, ev);
+        break;
+    case RD_KAFKA_EVENT_CREATETOPICS_RESULT:
+        on_created(k, ev);
         break;
     default:
         break;
@@ -338,18 +252,27 @@ static void on_event(struct kafka *k, rd_kafka_event_t *ev)
 static void rebuild(struct kafka *k)
 {
     struct err e = ERR_INIT;
-    struct timeval later = { 1, 0 };
 
     drop_producer(k);
-    k->fatal = false;
-    if (make_producer(k, &e)) {
-        say(k, SINK_BLOCKED, e.text);
-        k->fatal = true;
-        event_add(&k->timer, &later);
+    k->renew = false;
+    k->fatal = make_producer(k, &e) != 0;
+    if (k->fatal) {
+        kafka_say(k, SINK_BLOCKED, e.text);
+        kafka_wake(k, RECHECK_MS);
         return;
     }
     k->sink.owner.lost(k->sink.owner.arg, "the producer was made again");
     k->sink.owner.ready(k->sink.owner.arg);
+}
+
+static void after_events(struct kafka *k)
+{
+    if (k->fatal || (k->renew && !k->in_flight)) {
+        rebuild(k);
+    } else if (k->was_full) {
+        k->was_full = false;
+        k->sink.owner.ready(k->sink.owner.arg);
+    }
 }
 
 static void on_io(evutil_socket_t fd, short what UNUSED, void *arg)
@@ -364,62 +287,24 @@ static void on_io(evutil_socket_t fd, short what UNUSED, void *arg)
         on_event(k, ev);
         rd_kafka_event_destroy(ev);
     }
-    if (k->fatal)
-        rebuild(k);
-    else if (k->was_full) {
-        k->was_full = false;
-        k->sink.owner.ready(k->sink.owner.arg);
-    }
+    after_events(k);
 }
 
 static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
     struct kafka *k = arg;
 
-    if (k->fatal)
-        rebuild(k);
+    if (!k->fatal)
+        kafka_topics_recheck(k);
+    if (kafka_topics_waiting(k))
+        kafka_wake(k, RECHECK_MS);
+    after_events(k);
 }
 
 /* --- sending
  * ----------------------------------------------------------------------------------------- */
 
-static void add_header(rd_kafka_headers_t *h, const char *name, struct span value)
-{
-    rd_kafka_header_add(h, name, (ssize_t)strlen(name), value.p ? value.p : "", (ssize_t)value.n);
-}
-
-static bool is_structured(struct span content_type)
-{
-    return content_type.n >= 28 &&
-           span_ieq(span_of(content_type.p, 28), S("application/cloudevents+json"));
-}
-
-static rd_kafka_headers_t *make_headers(struct kafka *k, const struct record *rec, struct span id)
-{
-    rd_kafka_headers_t *h = rd_kafka_headers_new(16);
-    struct span at = rec->headers, name, value;
-    char time[CLOCK_TEXT_MAX], lsn[24];
-
-    if (k->cfg->kafka->cloudevents && !is_structured(rec->content_type)) {
-        snprintf(lsn, sizeof lsn, "%llu", (unsigned long long)rec->lsn);
-        add_header(h, "ce_specversion", S("1.0"));
-        add_header(h, "ce_id", id);
-        add_header(h, "ce_source", rec->source);
-        add_header(h, "ce_type", rec->type);
-        add_header(h, "ce_time", span_str(clock_text(rec->time_ms, time)));
-        if (rec->subject.n)
-            add_header(h, "ce_subject", rec->subject);
-        add_header(h, "ce_lsn", span_str(lsn));
-        add_header(h, "ce_logid", span_str(k->logid));
-    }
-    if (rec->content_type.n)
-        add_header(h, "content-type", rec->content_type);
-    while (record_next_header(&at, &name, &value))
-        rd_kafka_header_add(h, name.p, (ssize_t)name.n, value.p, (ssize_t)value.n);
-    return h;
-}
-
-/* The topic of a record; NULL when it can have none. */
+/* The topic of a record; NULL when nothing can be sent now. */
 static struct topic *topic_of(struct kafka *k, const struct record *rec, struct span id)
 {
     const char *fallback = k->cfg->kafka->fallback_topic;
@@ -427,12 +312,17 @@ static struct topic *topic_of(struct kafka *k, const struct record *rec, struct 
 
     k->scratch.n = 0;
     template_write(k->cfg->kafka->topic, rec, id, true, &k->scratch);
-    if (k->scratch.n > 249)
-        k->scratch.n = 249; /* Kafka's limit for a name */
-    t = find_topic(k, buf_cstr(&k->scratch));
-    if ((!t || t->missing_ms) && fallback)
-        t = find_topic(k, fallback);
-    return t;
+    if (k->scratch.n > NAME_MAX_BYTES)
+        k->scratch.n = NAME_MAX_BYTES;
+    t = kafka_topic(k, buf_cstr(&k->scratch));
+    if (t && !t->asking && t->missing_ms && k->by_content && fallback)
+        t = kafka_topic(k, fallback);
+    if (!t) {
+        k->renew = true;
+        kafka_wake(k, 0);
+        return NULL;
+    }
+    return t->asking || !t->handle || (t->missing_ms && !k->by_content) ? NULL : t;
 }
 
 static int produce(struct kafka *k, const struct record *rec, struct topic *t,
@@ -472,16 +362,12 @@ static int kafka_send(struct sink *s, const struct record *rec)
     struct span id = record_id(rec, k->logid, made);
     struct topic *t;
 
-    if (k->fatal || (rec->lsn <= k->careful_until && k->in_flight)) {
+    if (k->fatal || k->renew || (rec->lsn <= k->careful_until && k->in_flight) ||
+        !(t = topic_of(k, rec, id))) {
         k->was_full = true;
         return 1;
     }
-    t = topic_of(k, rec, id);
-    if (!t) {
-        report(k, rec->lsn, SINK_POISON, "no topic of that name can be used");
-        return 0;
-    }
-    if (t->max_bytes && rec->body.n + rec->headers.n + OVERHEAD > t->max_bytes) {
+    if (t->max_bytes && !k->compressed && rec->body.n + rec->headers.n > t->max_bytes) {
         report(k, rec->lsn, SINK_POISON, "larger than the topic's max.message.bytes");
         return 0;
     }
@@ -489,7 +375,7 @@ static int kafka_send(struct sink *s, const struct record *rec)
     template_write(k->cfg->kafka->key, rec, id, false, &k->key);
     if (!k->key.n)
         buf_span(&k->key, id);
-    return produce(k, rec, t, make_headers(k, rec, id));
+    return produce(k, rec, t, kafka_headers(k, rec, id));
 }
 
 static void kafka_flush(struct sink *s UNUSED)
@@ -511,6 +397,19 @@ static void kafka_close(struct sink *s)
     free(k);
 }
 
+static void kafka_warnings(struct sink *s, struct buf *out)
+{
+    kafka_topic_warnings(container_of(s, struct kafka, sink), out);
+}
+
+static bool is_compressed(const struct cfg_strmap *properties)
+{
+    for (size_t i = 0; i < properties->n; i++)
+        if (!strncmp(properties->k[i], "compression.", 12) && strcmp(properties->v[i], "none"))
+            return true;
+    return false;
+}
+
 static struct sink *kafka_open(const char *name, const struct sink_cfg *cfg, const char *logid,
                                uint64_t max_body, struct event_base *base,
                                const struct sink_owner *owner, struct err *e)
@@ -523,8 +422,10 @@ static struct sink *kafka_open(const char *name, const struct sink_cfg *cfg, con
                          .max_body = max_body,
                          .base = base,
                          .name = xstrdup(name),
+                         .batch_bytes = BATCH_BYTES,
+                         .by_content = template_by_content(cfg->kafka->topic),
+                         .compressed = is_compressed(&cfg->kafka->properties),
                          .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) };
-    k->topics = xcalloc(TOPICS_MAX, sizeof *k->topics);
     event_assign(&k->io, base, k->fd, EV_READ | EV_PERSIST, on_io, k);
     event_assign(&k->timer, base, -1, 0, on_timer, k);
     event_add(&k->io, NULL);
@@ -539,5 +440,6 @@ const struct sink_type sink_kafka = {
     .open = kafka_open,
     .send = kafka_send,
     .flush = kafka_flush,
+    .warnings = kafka_warnings,
     .close = kafka_close,
 };

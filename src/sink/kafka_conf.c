@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Settings of the Kafka sink. librdkafka's properties pass through but for those that carry a
  * promise. */
+#include <stdio.h>
 #include <string.h>
 
-#include "room.h"
+#include "kafka.h"
+
+#define ENVELOPE (128u << 10) /* headers, key and attributes of a record beside its body */
 
 #define F(m) offsetof(struct sink_kafka_cfg, m)
 
@@ -36,28 +39,106 @@ const struct cfg_key *sink_kafka_keys(void)
     return keys;
 }
 
-/* What hookline itself sets, because a promise depends on it. */
-static const char *const refused[] = {
-    "acks",
-    "request.required.acks",
-    "enable.idempotence",
-    "max.in.flight*",
-    "retries",
-    "message.send.max.retries",
-    "message.timeout.ms",
-    "delivery.timeout.ms",
-    "transactional.id",
-    "transaction.timeout.ms",
-    "isolation.level",
-    "delivery.report.only.error",
-    "queue.buffering.*",
-    "linger.ms",
-    "message.max.bytes",
-    "batch.size",
-    "enable.gapless.guarantee",
-    "bootstrap.servers",
-    "metadata.broker.list",
+/* What hookline itself sets, and what would be lost if somebody else did. */
+static const struct {
+    const char *property, *why;
+} refused[] = {
+    { "acks", "an acknowledged event must be on all in-sync replicas" },
+    { "request.required.acks", "an acknowledged event must be on all in-sync replicas" },
+    { "enable.idempotence", "without it a retry can store an event twice or out of order" },
+    { "max.in.flight*", "the idempotent producer keeps order only within its own limit" },
+    { "retries", "an event is retried until the broker has it" },
+    { "message.send.max.retries", "an event is retried until the broker has it" },
+    { "message.timeout.ms", "an event is never given up because of its age" },
+    { "delivery.timeout.ms", "an event is never given up because of its age" },
+    { "transactional.id", "it belongs to exactly-once delivery" },
+    { "transaction.timeout.ms", "it belongs to exactly-once delivery" },
+    { "isolation.level", "it belongs to exactly-once delivery" },
+    { "delivery.report.only.error", "the cursor moves by the reports of success" },
+    { "queue.buffering.*", "the window is bounded by in_flight" },
+    { "linger.ms", "the window is bounded by in_flight" },
+    { "message.max.bytes", "it follows from the body limits" },
+    { "batch.size", "it is kept below the topic's max.message.bytes" },
+    { "enable.gapless.guarantee", "one poison event would stop the sink for ever" },
+    { "bootstrap.servers", "brokers says it" },
+    { "metadata.broker.list", "brokers says it" },
 };
+
+static int set(rd_kafka_conf_t *conf, const char *key, const char *value, struct err *e)
+{
+    char text[256];
+
+    if (rd_kafka_conf_set(conf, key, value, text, sizeof text) == RD_KAFKA_CONF_OK)
+        return 0;
+    return err_set(e, EXIT_BAD_CONFIG, "kafka property %s: %s", key, text);
+}
+
+static int set_u64(rd_kafka_conf_t *conf, const char *key, uint64_t value, struct err *e)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+    return set(conf, key, text, e);
+}
+
+static int set_all(rd_kafka_conf_t *conf, const char *const (*pairs)[2], size_t n, struct err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        if (set(conf, pairs[i][0], pairs[i][1], e))
+            return -1;
+    return 0;
+}
+
+int kafka_configure(const struct kafka *k, rd_kafka_conf_t *conf, struct err *e)
+{
+    static const char *const defaults[][2] = {
+        { "partitioner", "murmur2_random" }, /* the same partition as Java clients */
+        { "client.id", "hookline" },         { "reconnect.backoff.max.ms", "2000" },
+        { "log.connection.close", "false" }, { "socket.keepalive.enable", "true" },
+    };
+    static const char *const ours[][2] = {
+        { "enable.idempotence", "true" }, { "acks", "all" },    { "message.timeout.ms", "0" },
+        { "log.queue", "true" },          { "linger.ms", "5" },
+    };
+    const struct sink_kafka_cfg *c = k->cfg->kafka;
+    /* How long librdkafka waits before it reports a missing topic. Others flow meanwhile, so a
+     * topic named by content without a fallback is given its minute here. */
+    bool patient = k->by_content && !c->fallback_topic;
+
+    if (set(conf, "bootstrap.servers", c->brokers, e) ||
+        set(conf, "topic.metadata.propagation.max.ms", patient ? "60000" : "5000", e) ||
+        set_all(conf, defaults, ARRAY_LEN(defaults), e))
+        return -1;
+    for (size_t i = 0; i < c->properties.n; i++)
+        if (set(conf, c->properties.k[i], c->properties.v[i], e))
+            return -1;
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+    if (set_all(conf, ours, ARRAY_LEN(ours), e) || set_u64(conf, "batch.size", k->batch_bytes, e) ||
+        set_u64(conf, "message.max.bytes", MAX(k->max_body + ENVELOPE, 1000000u), e))
+        return -1;
+    return set_u64(conf, "queue.buffering.max.messages", (uint64_t)k->cfg->in_flight.events + 1000,
+                   e);
+}
+
+static void check_properties(const char *name, const struct cfg_strmap *properties,
+                             const struct cfg_node *at, struct err_list *errs)
+{
+    rd_kafka_conf_t *scratch = rd_kafka_conf_new();
+    struct err e = ERR_INIT;
+
+    for (size_t i = 0; i < properties->n; i++) {
+        size_t r = 0;
+        while (r < ARRAY_LEN(refused) &&
+               !span_glob(span_str(refused[r].property), span_str(properties->k[i])))
+            r++;
+        if (r < ARRAY_LEN(refused))
+            cfg_error(errs, at, "sink %s: property %s cannot be set: %s", name, properties->k[i],
+                      refused[r].why);
+        else if (set(scratch, properties->k[i], properties->v[i], &e))
+            cfg_error(errs, at, "sink %s: %s", name, e.text);
+    }
+    rd_kafka_conf_destroy(scratch);
+}
 
 void sink_kafka_check(const char *name, const struct sink_kafka_cfg *cfg, const struct cfg_node *at,
                       struct err_list *errs)
@@ -68,9 +149,5 @@ void sink_kafka_check(const char *name, const struct sink_kafka_cfg *cfg, const 
         cfg_error(errs, at, "sink %s: topic \"%s\": %s", name, cfg->topic, why);
     if (cfg->key[0] && !template_good(cfg->key, &why))
         cfg_error(errs, at, "sink %s: key \"%s\": %s", name, cfg->key, why);
-    for (size_t i = 0; i < cfg->properties.n; i++)
-        for (size_t k = 0; k < ARRAY_LEN(refused); k++)
-            if (span_glob(span_str(refused[k]), span_str(cfg->properties.k[i])))
-                cfg_error(errs, at, "sink %s: property %s carries a promise and is set by hookline",
-                          name, cfg->properties.k[i]);
+    check_properties(name, &cfg->properties, at, errs);
 }

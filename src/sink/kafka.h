@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the Kafka sink share: kafka.c sends and acts on reports, kafka_topic.c knows
+ * the destinations, kafka_message.c makes headers, kafka_conf.c the settings. */
+#pragma once
+
+#include <event2/event_struct.h>
+#include <librdkafka/rdkafka.h>
+
+#include "room.h"
+
+struct topic {
+    char *name;
+    rd_kafka_topic_t *handle;
+    bool asking;        /* its limits are being read: nothing is sent to it yet */
+    unsigned tries;     /* answers so far that say it does not exist */
+    int64_t missing_ms; /* since when it cannot be used; 0: it can */
+    int64_t asked_ms;
+    uint64_t max_bytes; /* max.message.bytes; 0: not known */
+};
+
+struct kafka {
+    struct sink sink;
+    const struct sink_cfg *cfg;
+    char *name;
+    const char *logid;
+    uint64_t max_body;
+    struct event_base *base;
+    struct event io, timer;
+    int fd;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue;
+    struct topic *topics;
+    size_t topics_n, last_topic, in_flight;
+    uint64_t batch_bytes;   /* below the smallest max.message.bytes seen */
+    uint64_t careful_until; /* LSN up to which records are sent one at a time */
+    struct buf scratch, key;
+    bool by_content; /* the topic is named by what comes from outside */
+    bool compressed; /* then only the broker can tell what is too large */
+    bool was_full, fatal;
+    bool renew;   /* make the producer again as soon as nothing is in flight */
+    bool trouble; /* the brokers were unreachable or refused us; a probe is under way */
+};
+
+/* kafka_conf.c */
+MUST_CHECK int kafka_configure(const struct kafka *k, rd_kafka_conf_t *conf, struct err *e);
+
+/* kafka_topic.c */
+/* The topic of that name, made known at its first use; NULL when the table is full. */
+struct topic *kafka_topic(struct kafka *k, const char *name);
+void kafka_topic_ask(struct kafka *k, struct topic *t);
+void kafka_topic_missing(struct topic *t);
+void kafka_topics_drop(struct kafka *k);
+void kafka_topics_recheck(struct kafka *k);       /* asks again for what is missing */
+bool kafka_topics_waiting(const struct kafka *k); /* some topic is missing or being asked for */
+/* Any answer to any request shows that a broker is reachable and lets us in. */
+void kafka_probe(struct kafka *k);
+void kafka_on_limits(struct kafka *k, rd_kafka_event_t *ev);
+void kafka_topic_warnings(const struct kafka *k, struct buf *out);
+
+/* kafka_message.c */
+rd_kafka_headers_t *kafka_headers(const struct kafka *k, const struct record *rec, struct span id);
+
+/* kafka.c */
+void kafka_say(struct kafka *k, enum sink_state state, const char *reason);
+void kafka_wake(struct kafka *k, int64_t after_ms);
