@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is shown of a sink: one object in /status, samples in /metrics. Any thread: positions and
+ * counters are atomics, the state with its reason is copied under the sink's lock. */
+#include "clock.h"
+#include "room.h"
+
+static double lag_seconds(const struct delivery *d)
+{
+    int64_t oldest = atomic_load(&d->oldest_ms);
+
+    return oldest ? (double)MAX(clock_wall_ms() - oldest, 0) / 1e3 : 0;
+}
+
+/* Exact where all records match; else as of the last tick. */
+static uint64_t lag_events(const struct delivery *d)
+{
+    uint64_t passed = atomic_load(&d->passed_out), durable = wal_durable_lsn(d->wal);
+
+    if (passed >= durable)
+        return 0;
+    return d->everything ? durable - passed : atomic_load(&d->lag_events);
+}
+
+void delivery_status(const struct delivery *d, struct buf *json)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&d->lock;
+
+    pthread_mutex_lock(lock);
+    buf_printf(json, "{\"type\":\"%s\",\"state\":\"%s\",\"reason\":", sink_type_of(d->cfg)->name,
+               sink_state_name(d->state));
+    buf_json_string(json, span_str(d->reason));
+    if (d->warnings.n) {
+        buf_adds(json, ",\"warnings\":[");
+        buf_span(json, buf_as_span(&d->warnings));
+        buf_addc(json, ']');
+    }
+    pthread_mutex_unlock(lock);
+    buf_printf(
+        json,
+        ",\"lsn\":%llu,\"lag_events\":%llu,\"lag_seconds\":%.3f,\"delivered\":%llu,\"dead\":%llu}",
+        (unsigned long long)d->passed_out, (unsigned long long)lag_events(d), lag_seconds(d),
+        (unsigned long long)counter_get(&d->delivered), (unsigned long long)d->dead_n);
+}
+
+static bool is_blocked(const struct delivery *d)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&d->lock;
+    bool blocked;
+
+    pthread_mutex_lock(lock);
+    blocked = d->state == SINK_BLOCKED;
+    pthread_mutex_unlock(lock);
+    return blocked;
+}
+
+static double value_of(const struct delivery *d, int family)
+{
+    switch (family) {
+    case 0:
+        return (double)d->passed_out;
+    case 1:
+        return (double)lag_events(d);
+    case 2:
+        return lag_seconds(d);
+    case 3:
+        return (double)counter_get(&d->delivered);
+    case 4:
+        return (double)d->dead_total;
+    case 5:
+        return (double)d->dead_n;
+    case 6:
+        return (double)counter_get(&d->gone);
+    default:
+        return is_blocked(d);
+    }
+}
+
+static void retries(struct delivery *d, struct buf *out)
+{
+    pthread_mutex_lock(&d->lock);
+    for (int r = 0; r < REASONS && d->retries[r].reason[0]; r++)
+        metrics_value(out, "hookline_sink_retries_total", (double)counter_get(&d->retries[r].n),
+                      "sink", d->name, "reason", d->retries[r].reason, NULL);
+    pthread_mutex_unlock(&d->lock);
+}
+
+void delivery_metrics(struct delivery *const *d, size_t n, struct buf *out)
+{
+    static const struct {
+        const char *name, *type, *help;
+    } families[] = {
+        { "hookline_sink_lsn", "gauge", "LSN up to which the sink has everything." },
+        { "hookline_sink_lag_events", "gauge", "Events that the sink does not have yet." },
+        { "hookline_sink_lag_seconds", "gauge",
+          "Age of the oldest event that the sink does not have." },
+        { "hookline_sink_delivered_total", "counter", "Events that the sink confirmed." },
+        { "hookline_sink_dead_total", "counter", "Events moved to the dead letters." },
+        { "hookline_dead_events", "gauge", "Events in the dead-letter log." },
+        { "hookline_sink_gone_total", "counter",
+          "Records that were trimmed before this sink read them." },
+        { "hookline_sink_blocked", "gauge", "1 while somebody has to mend something." },
+    };
+
+    for (size_t f = 0; n && f < ARRAY_LEN(families); f++) {
+        metrics_head(out, families[f].name, families[f].type, families[f].help);
+        for (size_t i = 0; i < n; i++)
+            metrics_value(out, families[f].name, value_of(d[i], (int)f), "sink", d[i]->name, NULL);
+    }
+    if (n)
+        metrics_head(out, "hookline_sink_retries_total", "counter",
+                     "Events sent again, by reason.");
+    for (size_t i = 0; i < n; i++)
+        retries(d[i], out);
+}

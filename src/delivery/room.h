@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share: delivery.c the thread and its life, window.c what is read,
+ * sent and reported, report.c what is shown, retire.c sinks that left the configuration. */
+#pragma once
+
+#include <event2/event_struct.h>
+
+#include "delivery.h"
+
+#define REASONS 8
+
+struct entry {
+    struct record rec;
+    struct wal_map *hold;
+    size_t bytes;
+    bool matches, sent, done, again;
+};
+
+struct retry_count {
+    char reason[48];
+    struct counter n;
+};
+
+struct delivery {
+    struct wal *wal;
+    char *name;
+    const struct sink_cfg *cfg;
+    uint64_t max_body;
+    pthread_t thread;
+    struct event_base *base;
+    struct inbox inbox;
+    struct event inbox_ev, tick, retry, again_ev;
+    struct wal_watch watch;
+    struct msg stop_msg;
+    struct wal_cursor *cursor;
+    struct wal_reader *reader, *counting;
+    struct wal_dead *dead;
+    struct sink *sink;
+
+    struct entry *ring;
+    size_t cap, first, n, bytes, outstanding, again;
+    uint64_t passed; /* LSN; everything up to here is done with */
+    uint64_t matched_ahead, matched_passed;
+    bool everything; /* the filter lets all pass */
+    unsigned attempt;
+    bool sink_full, waiting_retry, damaged, dead_full, pumping;
+    bool kick; /* something was reported since the last pump */
+    int64_t stop_by_ms;
+    atomic_bool stopping;
+
+    pthread_mutex_t lock; /* state and reason, for /status */
+    enum sink_state state;
+    char reason[512];
+    struct buf warnings; /* items of a JSON array */
+    struct retry_count retries[REASONS];
+    struct counter delivered, gone;
+    atomic_bool full;
+    _Atomic uint64_t passed_out, lag_events, dead_n, dead_total;
+    _Atomic int64_t turned_ms, oldest_ms;
+};
+
+void window_pump(struct delivery *d);
+void window_advance(struct delivery *d);
+void window_retry_due(struct delivery *d);
+struct sink_owner window_owner(struct delivery *d);
+void window_measure(struct delivery *d); /* lag, quota and warnings, for report.c */

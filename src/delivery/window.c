@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The window: a ring of the records that were read and are not passed yet.
+ *
+ * P2: the cursor passes a record only when the sink reported it done, when it does not match, or
+ * when it is in the dead-letter log; window_advance() is the only place that moves it. LSNs in the
+ * ring are contiguous, so a report finds its entry by subtraction. What failed transiently is sent
+ * again after everything in flight has been reported, in order. A wake-up cannot be lost: arm, look
+ * again, wait (see wal.h). Runs on the sink's thread. */
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "log.h"
+#include "room.h"
+
+#define READS_A_PASS 2048
+#define COUNTS_A_TICK 20000
+
+static void set_state(struct delivery *d, enum sink_state state, const char *reason)
+{
+    bool changed;
+
+    pthread_mutex_lock(&d->lock);
+    changed = d->state != state || strcmp(d->reason, reason);
+    d->state = state;
+    snprintf(d->reason, sizeof d->reason, "%s", reason);
+    pthread_mutex_unlock(&d->lock);
+    if (!changed)
+        return;
+    if (state == SINK_RUNNING)
+        log_info("sink running", KS("sink", d->name));
+    else
+        log_warn(state == SINK_BLOCKED ? "sink blocked" : "sink retrying", KS("sink", d->name),
+                 KS("reason", reason));
+}
+
+static void count_retry(struct delivery *d, const char *reason)
+{
+    size_t i = 0;
+
+    while (i < REASONS - 1 && d->retries[i].reason[0] && strcmp(d->retries[i].reason, reason))
+        i++;
+    if (!d->retries[i].reason[0]) {
+        pthread_mutex_lock(&d->lock);
+        snprintf(d->retries[i].reason, sizeof d->retries[i].reason, "%s",
+                 i == REASONS - 1 ? "other" : reason);
+        pthread_mutex_unlock(&d->lock);
+    }
+    counter_add(&d->retries[i].n, 1);
+}
+
+/* --- the window
+ * ---------------------------------------------------------------------------------------- */
+
+static struct entry *at(struct delivery *d, size_t i)
+{
+    return &d->ring[(d->first + i) % d->cap];
+}
+
+static struct entry *find(struct delivery *d, uint64_t lsn)
+{
+    return lsn > d->passed && lsn - d->passed <= d->n ? at(d, (size_t)(lsn - d->passed - 1)) : NULL;
+}
+
+void window_advance(struct delivery *d)
+{
+    struct err e = ERR_INIT;
+
+    while (d->n && at(d, 0)->done) {
+        struct entry *en = at(d, 0);
+        d->passed = en->rec.lsn;
+        d->bytes -= en->bytes;
+        d->matched_passed += en->matches;
+        if (en->hold)
+            wal_release(en->hold);
+        d->first = (d->first + 1) % d->cap;
+        d->n--;
+    }
+    atomic_store(&d->oldest_ms, d->n ? at(d, 0)->rec.time_ms : 0);
+    atomic_store(&d->passed_out, d->passed);
+    if (wal_cursor_set(d->cursor, d->passed, &e))
+        die(EXIT_IO, "sink %s: %s", d->name, e.text);
+}
+
+static void retry_later(struct delivery *d)
+{
+    int64_t ms = MIN((int64_t)100 << MIN(d->attempt, 6u), 5000);
+    struct timeval tv;
+
+    if (d->waiting_retry)
+        return;
+    ms -= clock_mono_us() % (ms / 2 + 1); /* so that several sinks do not knock together */
+    tv = (struct timeval){ ms / 1000, ms % 1000 * 1000 };
+    d->attempt++;
+    d->waiting_retry = true;
+    event_add(&d->retry, &tv);
+}
+
+static void to_dead(struct delivery *d, struct entry *en, const char *reason)
+{
+    struct err e = ERR_INIT;
+
+    switch (wal_dead_add(d->dead, &en->rec, reason, &e)) {
+    case 0:
+        en->done = true;
+        atomic_store(&d->dead_n, wal_dead_count(d->dead));
+        atomic_fetch_add(&d->dead_total, 1);
+        log_warn("dead letter", KS("sink", d->name), KU("lsn", en->rec.lsn), KS("reason", reason));
+        return;
+    case 1:
+        set_state(d, SINK_BLOCKED, "the dead-letter log is full");
+        d->dead_full = true;
+        en->again = true;
+        d->again++;
+        retry_later(d);
+        return;
+    default:
+        die(EXIT_IO, "sink %s: %s", d->name, e.text);
+    }
+}
+
+static void on_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const char *reason)
+{
+    struct delivery *d = arg;
+    struct entry *en = find(d, lsn);
+
+    if (!en || !en->sent || en->done)
+        return;
+    en->sent = false;
+    d->outstanding--;
+    d->kick = true;
+    switch (outcome) {
+    case SINK_DONE:
+        en->done = true;
+        d->attempt = 0;
+        counter_add(&d->delivered, 1);
+        if (d->state != SINK_RUNNING && !d->again && !d->damaged)
+            set_state(d, SINK_RUNNING, "");
+        break;
+    case SINK_RETRY:
+        en->again = true;
+        d->again++;
+        count_retry(d, reason);
+        retry_later(d);
+        break;
+    case SINK_POISON:
+        to_dead(d, en, reason);
+    }
+}
+
+static void on_lost(void *arg, const char *reason UNUSED)
+{
+    struct delivery *d = arg;
+
+    for (size_t i = 0; i < d->n; i++) {
+        struct entry *en = at(d, i);
+        if (en->sent) {
+            en->sent = false;
+            en->again = true;
+            d->again++;
+        }
+    }
+    if (d->outstanding)
+        count_retry(d, "connection lost");
+    d->outstanding = 0;
+    d->sink_full = true;
+}
+
+static void on_state(void *arg, enum sink_state state, const char *reason)
+{
+    struct delivery *d = arg;
+
+    if (d->damaged || d->dead_full)
+        return;
+    if (state == SINK_RUNNING && d->again && d->state != SINK_RUNNING)
+        return; /* connected, but what was refused has not been taken yet */
+    set_state(d, state, reason);
+}
+
+static void on_ready(void *arg)
+{
+    struct delivery *d = arg;
+
+    d->sink_full = false;
+    window_pump(d);
+}
+
+/* --- reading and sending
+ * --------------------------------------------------------------------------------- */
+
+static bool hand_over(struct delivery *d, struct entry *en)
+{
+    en->sent = true;
+    d->outstanding++;
+    if (d->sink->type->send(d->sink, &en->rec) == 0)
+        return true;
+    en->sent = false;
+    d->outstanding--;
+    d->sink_full = true;
+    return false;
+}
+
+/* What has to be sent again, in order, once nothing else is under way. After a refusal the oldest
+ * goes alone, as a probe: the others follow once it was taken. */
+static void send_again(struct delivery *d)
+{
+    bool probe = d->attempt > 0;
+
+    for (size_t i = 0; i < d->n && d->again && !d->sink_full; i++) {
+        struct entry *en = at(d, i);
+        if (!en->again)
+            continue;
+        en->again = false;
+        d->again--;
+        if (!hand_over(d, en)) {
+            en->again = true;
+            d->again++;
+        }
+        if (probe)
+            break;
+    }
+}
+
+static bool is_ours(const struct delivery *d, const struct record *rec)
+{
+    return rec->kind == RECORD_WEBHOOK &&
+           (d->everything || sink_matches(d->cfg, rec->source, rec->type));
+}
+
+static void push(struct delivery *d, const struct record *rec, struct wal_map *hold)
+{
+    struct entry *en = at(d, d->n);
+    bool matches = is_ours(d, rec);
+
+    *en = (struct entry){ .rec = *rec,
+                          .hold = hold,
+                          .matches = matches,
+                          .done = !matches,
+                          .bytes = rec->body.n + rec->headers.n + 256 };
+    d->bytes += en->bytes;
+    d->n++;
+    if (matches && !hand_over(d, en)) {
+        en->again = true;
+        d->again++;
+    }
+}
+
+/* Records that are gone were trimmed before this sink read them: only after its cursor was lost. */
+static void skip_gone(struct delivery *d)
+{
+    struct wal_info info;
+    uint64_t n;
+
+    wal_info(d->wal, &info);
+    n = info.first_lsn - 1 - d->passed;
+    log_error("records are no longer retained; the sink goes on behind them", KS("sink", d->name),
+              KU("records", n), KU("first_lsn", info.first_lsn));
+    counter_add(&d->gone, n);
+    d->passed = info.first_lsn - 1;
+}
+
+static bool read_one(struct delivery *d)
+{
+    struct err e = ERR_INIT;
+    struct wal_map *hold;
+    struct record rec;
+
+    switch (wal_reader_next(d->reader, &rec, &hold, &e)) {
+    case WAL_READ_OK:
+        if (d->damaged) {
+            d->damaged = false;
+            set_state(d, SINK_RUNNING, "");
+        }
+        push(d, &rec, hold);
+        return true;
+    case WAL_READ_GONE:
+        if (d->n)
+            return false; /* first what was read is finished */
+        skip_gone(d);
+        return true;
+    case WAL_READ_DAMAGED:
+        d->damaged = true;
+        set_state(d, SINK_BLOCKED, e.text);
+        return false;
+    case WAL_READ_END:
+        break;
+    }
+    return false;
+}
+
+static bool has_room(const struct delivery *d)
+{
+    return d->n < d->cap && (d->n == 0 || d->bytes < d->cfg->in_flight.bytes);
+}
+
+static void window_quota(struct delivery *d)
+{
+    if (d->cfg->backlog_bytes)
+        atomic_store(&d->full, wal_backlog_bytes(d->wal, d->passed) >= d->cfg->backlog_bytes);
+}
+
+/* Arms the watch, then takes what there is; a record that came in between is seen by one or the
+ * other. */
+void window_pump(struct delivery *d)
+{
+    struct timeval now = { 0, 0 };
+    int reads = 0;
+
+    if (d->pumping)
+        return;
+    d->pumping = true;
+    d->kick = false;
+    wal_watch_arm(&d->watch);
+    if (d->again && !d->outstanding && !d->waiting_retry && !d->sink_full && !d->stopping)
+        send_again(d);
+    while (!d->again && !d->sink_full && !d->stopping && has_room(d) && reads < READS_A_PASS &&
+           read_one(d))
+        reads++;
+    if (reads == READS_A_PASS)
+        event_add(&d->again_ev, &now); /* let the loop turn, then go on */
+    window_advance(d);
+    d->sink->type->flush(d->sink);
+    window_quota(d);
+    d->pumping = false;
+}
+
+void window_retry_due(struct delivery *d)
+{
+    d->waiting_retry = d->dead_full = false;
+    window_pump(d);
+}
+
+struct sink_owner window_owner(struct delivery *d)
+{
+    return (struct sink_owner){ d, on_done, on_lost, on_state, on_ready };
+}
+
+/* With a filter, what matches is counted by a reader of its own that runs ahead, so much a tick. */
+static uint64_t matching_lag(struct delivery *d)
+{
+    struct err e = ERR_INIT;
+    struct record rec;
+
+    for (int i = 0; i < COUNTS_A_TICK; i++) {
+        if (wal_reader_next(d->counting, &rec, NULL, &e) != WAL_READ_OK)
+            break;
+        d->matched_ahead += is_ours(d, &rec);
+    }
+    return d->matched_ahead > d->matched_passed ? d->matched_ahead - d->matched_passed : 0;
+}
+
+void window_measure(struct delivery *d)
+{
+    struct buf warnings = BUF_INIT;
+
+    if (!d->everything)
+        atomic_store(&d->lag_events, matching_lag(d));
+    window_quota(d);
+    if (!d->sink->type->warnings)
+        return;
+    d->sink->type->warnings(d->sink, &warnings);
+    pthread_mutex_lock(&d->lock);
+    buf_free(&d->warnings);
+    d->warnings = warnings;
+    pthread_mutex_unlock(&d->lock);
+}
