@@ -138,7 +138,9 @@ static int seal(struct wal *w, struct err *e)
     return 0;
 }
 
-/* The spare, when there is one; waits while the helper is making it. NULL: the disk is full. */
+/* The spare, when there is one; waits while the helper is making it. NULL: the disk is full. It joins
+ * the table in the same breath: the helper counts on from the highest number there, and a reader that
+ * finds this segment's predecessor sealed finds this one as well. */
 static struct segment *take_spare(struct wal *w)
 {
     struct segment *s;
@@ -149,6 +151,12 @@ static struct segment *take_spare(struct wal *w)
         pthread_cond_wait(&w->spare_ready, &w->lock);
     s = w->spare;
     w->spare = NULL;
+    if (s) {
+        s->first_lsn = w->next_lsn;
+        s->last_lsn = w->next_lsn - 1;
+        w->segs = xrealloc(w->segs, (w->segs_n + 1) * sizeof *w->segs);
+        w->segs[w->segs_n++] = s;
+    }
     pthread_cond_signal(&w->helper_wake);
     pthread_mutex_unlock(&w->lock);
     return s;
@@ -172,12 +180,9 @@ static enum room make_room(struct wal *w, size_t n, struct err *e)
         return ROOM_FAILED;
     if (!(next = take_spare(w)))
         return w->helper_failed ? ROOM_FAILED : ROOM_FULL;
-    if (seal(w, e)) {
-        segment_free(next);
+    if (seal(w, e))
         return ROOM_FAILED;
-    }
     append_begin(w, next);
-    segment_publish(w, next);
     return ROOM_YES;
 }
 

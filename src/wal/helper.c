@@ -97,20 +97,30 @@ static void set_full(struct wal *w, bool full)
     pthread_mutex_unlock(&w->lock);
 }
 
-/* Trims what retention or space asks for, then says whether there is room. */
-void helper_check_space(struct wal *w)
+static uint64_t needed_bytes(struct wal *w)
 {
-    uint64_t need, free;
+    uint64_t need;
 
     pthread_mutex_lock(&w->lock);
     need = w->cfg.reserve_bytes + (w->spare ? 0 : w->cfg.segment_bytes);
     pthread_mutex_unlock(&w->lock);
+    return need;
+}
+
+/* Says whether there is room; trims nothing, so that it can run before the sinks' cursors are open. */
+void helper_check_space(struct wal *w)
+{
+    atomic_store(&w->free_bytes, free_bytes(w));
+    set_full(w, w->free_bytes < needed_bytes(w));
+}
+
+/* What retention asks for goes, then what the reserve asks for. */
+static void trim(struct wal *w)
+{
     while (trim_one(w, false))
         ;
-    while ((free = free_bytes(w)) < need && trim_one(w, true))
+    while (free_bytes(w) < needed_bytes(w) && trim_one(w, true))
         ;
-    atomic_store(&w->free_bytes, free);
-    set_full(w, free < need);
 }
 
 static void update_backlog(struct wal *w)
@@ -247,6 +257,7 @@ void *helper_thread(void *arg)
 
     prctl(PR_SET_NAME, "log-helper");
     for (unsigned turn = 0; !w->stopping; turn++) {
+        trim(w);
         helper_check_space(w);
         if (wants_spare(w) && !w->full)
             make_spare(w);

@@ -217,6 +217,8 @@ static int pass_over(struct segment *s, struct last *l, struct err *e)
         note_batch(l, &sc, s, first);
     }
     l->bad_offset = l->stop == SCAN_BAD ? sc.bad_offset : l->end;
+    if (!s->first_lsn)
+        s->first_lsn = l->next_lsn;
     sc.pos = l->end;
     if (l->stop == SCAN_ERROR)
         rc = -1;

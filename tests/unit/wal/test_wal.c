@@ -1,0 +1,671 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The log: what was durable comes back, a torn tail is told from damage, repeats are recognised, a
+ * reader loses no wake-up. Small segments, a folder of its own a test. */
+#include "table.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+#include "wal.h"
+
+#define SEGMENT 65536
+
+struct box { /* a log and a thread that waits for its answers */
+    char dir[64];
+    struct wal_cfg cfg;
+    struct wal_dedup_cfg dedup;
+    struct wal *wal;
+    struct inbox in;
+    struct msg failed;
+    bool has_failed;
+};
+
+struct one {
+    struct wal_append append;
+    bool back;
+};
+
+static void on_done(struct msg *m, void *self UNUSED)
+{
+    container_of(container_of(m, struct wal_append, msg), struct one, append)->back = true;
+}
+
+static void on_failed(struct msg *m, void *self UNUSED)
+{
+    container_of(m, struct box, failed)->has_failed = true;
+}
+
+static int try_open(struct box *b, struct err *e)
+{
+    int rc = wal_open(&b->wal, &b->cfg, &b->dedup, e);
+
+    if (!rc)
+        wal_start(b->wal, &b->in, &b->failed);
+    return rc;
+}
+
+static void open_log(struct box *b)
+{
+    struct err e = ERR_INIT;
+
+    if (try_open(b, &e))
+        fail_msg("%s", e.text);
+}
+
+static int set_up(void **state)
+{
+    struct box *b = calloc(1, sizeof *b);
+
+    strcpy(b->dir, "build/wal-XXXXXX");
+    assert_non_null(mkdtemp(b->dir));
+    b->cfg = (struct wal_cfg){ .dir = b->dir,
+                               .segment_bytes = SEGMENT,
+                               .retain_ms = 3600000,
+                               .retain_bytes = GIB(1),
+                               .backlog_bytes = GIB(1),
+                               .allow_volatile = true };
+    b->dedup = (struct wal_dedup_cfg){ .window_ms = 3600000, .entries = 1000 };
+    inbox_init(&b->in);
+    b->failed.deliver = on_failed;
+    *state = b;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct box *b = *state;
+    char command[128];
+
+    wal_close(b->wal);
+    inbox_close(&b->in);
+    snprintf(command, sizeof command, "rm -rf %s", b->dir);
+    assert_int_equal(system(command), 0);
+    free(b);
+    return 0;
+}
+
+static void wait_back(struct box *b, struct one *v, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        struct pollfd p = { .fd = b->in.fd, .events = POLLIN };
+        if (v[i].back) {
+            i++;
+            continue;
+        }
+        assert_int_equal(poll(&p, 1, 20000), 1);
+        inbox_run(&b->in, b);
+    }
+}
+
+static void append(struct box *b, struct one *o, const char *id, const char *body, bool dedup)
+{
+    struct msg_list l = { NULL, NULL };
+
+    *o = (struct one){ .append = { .reply = &b->in,
+                                   .done = on_done,
+                                   .dedup = dedup,
+                                   .rec = { .kind = RECORD_WEBHOOK,
+                                            .time_ms = clock_wall_ms(),
+                                            .source = S("demo"),
+                                            .id = span_str(id),
+                                            .type = S("video.generated"),
+                                            .subject = S("job"),
+                                            .content_type = S("application/json"),
+                                            .headers = S("webhook-id:1\n"),
+                                            .body = span_str(body) } } };
+    msg_list_add(&l, &o->append.msg);
+    wal_submit(b->wal, &l);
+    wait_back(b, o, 1);
+}
+
+/* Appends n records "body-1".. one at a time; returns the last LSN. */
+static uint64_t append_many(struct box *b, unsigned n)
+{
+    struct one o;
+    char body[32];
+
+    for (unsigned i = 1; i <= n; i++) {
+        snprintf(body, sizeof body, "body-%u", i);
+        append(b, &o, "", body, false);
+        assert_int_equal(o.append.result, WAL_DURABLE);
+    }
+    return o.append.lsn;
+}
+
+/* Reads LSNs 1..n and checks that each body is the one that was written. */
+static void check_all_there(struct box *b, uint64_t n)
+{
+    struct err e = ERR_INIT;
+    struct wal_reader *r;
+    struct record rec;
+    char body[32];
+
+    assert_int_equal(wal_reader_open(&r, b->wal, 0, &e), 0);
+    for (uint64_t i = 1; i <= n; i++) {
+        if (wal_reader_next(r, &rec, NULL, &e) != WAL_READ_OK)
+            fail_msg("LSN %llu: %s", (unsigned long long)i, e.text);
+        assert_int_equal(rec.lsn, i);
+        snprintf(body, sizeof body, "body-%llu", (unsigned long long)i);
+        assert_true(span_eq(rec.body, span_str(body)));
+        assert_true(span_eq(rec.headers, S("webhook-id:1\n")));
+    }
+    assert_int_equal(wal_reader_next(r, &rec, NULL, &e), WAL_READ_END);
+    wal_reader_close(r);
+}
+
+/* --- tests
+ * ------------------------------------------------------------------------------------------- */
+
+static void comes_back_after_a_clean_stop(void **state)
+{
+    struct box *b = *state;
+
+    open_log(b);
+    assert_int_equal(append_many(b, 5), 5);
+    wal_close(b->wal);
+    open_log(b);
+    check_all_there(b, 5);
+    assert_int_equal(append_many(b, 1), 6);
+}
+
+static void rolls_over_many_segments(void **state)
+{
+    struct box *b = *state;
+    struct wal_info i;
+
+    open_log(b);
+    assert_int_equal(append_many(b, 2000), 2000);
+    check_all_there(b, 2000);
+    wal_info(b->wal, &i);
+    assert_true(i.segments > 3);
+    wal_close(b->wal);
+    open_log(b);
+    check_all_there(b, 2000);
+}
+
+static void a_repeat_is_told(void **state)
+{
+    struct box *b = *state;
+    struct one o;
+
+    open_log(b);
+    append(b, &o, "msg_1", "body-1", true);
+    assert_int_equal(o.append.result, WAL_DURABLE);
+    append(b, &o, "msg_1", "body-1", true);
+    assert_int_equal(o.append.result, WAL_DUPLICATE);
+    assert_int_equal(o.append.lsn, 1);
+    assert_false(o.append.other_body);
+    append(b, &o, "msg_1", "another", true);
+    assert_true(o.append.other_body);
+    wal_close(b->wal);
+    open_log(b); /* P6: rebuilt at start */
+    append(b, &o, "msg_1", "body-1", true);
+    assert_int_equal(o.append.result, WAL_DUPLICATE);
+    append(b, &o, "msg_2", "body-2", true);
+    assert_int_equal(o.append.lsn, 2);
+}
+
+static void the_index_is_bounded(void **state)
+{
+    struct box *b = *state;
+    struct one o;
+    char id[16];
+
+    b->dedup.entries = 10;
+    open_log(b);
+    for (int i = 0; i < 30; i++) {
+        snprintf(id, sizeof id, "msg_%d", i);
+        append(b, &o, id, "x", true);
+    }
+    append(b, &o, "msg_29", "x", true);
+    assert_int_equal(o.append.result, WAL_DUPLICATE);
+    append(b, &o, "msg_1", "x", true); /* the oldest made room */
+    assert_int_equal(o.append.result, WAL_DURABLE);
+}
+
+static void a_repeat_within_one_group_waits_for_the_sync(void **state)
+{
+    struct box *b = *state;
+    struct msg_list l = { NULL, NULL };
+    struct one two[2];
+
+    open_log(b);
+    for (int i = 0; i < 2; i++) {
+        two[i] = (struct one){ .append = { .reply = &b->in,
+                                           .done = on_done,
+                                           .dedup = true,
+                                           .rec = { .kind = RECORD_WEBHOOK,
+                                                    .time_ms = 1,
+                                                    .source = S("s"),
+                                                    .id = S("same"),
+                                                    .type = S("t"),
+                                                    .body = S("x") } } };
+        msg_list_add(&l, &two[i].append.msg);
+    }
+    wal_submit(b->wal, &l);
+    wait_back(b, two, 2);
+    assert_int_equal(two[0].append.result, WAL_DURABLE);
+    assert_int_equal(two[1].append.result, WAL_DUPLICATE);
+    assert_int_equal(two[1].append.lsn, two[0].append.lsn);
+    assert_true(wal_durable_lsn(b->wal) >= two[1].append.lsn);
+}
+
+static char *segment_path(struct box *b, unsigned number)
+{
+    static char path[128];
+
+    snprintf(path, sizeof path, "%s/%016u.wal", b->dir, number);
+    return path;
+}
+
+static size_t slurp(const char *path, char **out)
+{
+    int fd = open(path, O_RDONLY);
+    struct stat st;
+    ssize_t n;
+
+    assert_true(fd >= 0);
+    fstat(fd, &st);
+    *out = malloc((size_t)st.st_size);
+    n = read(fd, *out, (size_t)st.st_size);
+    assert_int_equal(n, st.st_size);
+    close(fd);
+    return (size_t)n;
+}
+
+static void spit(const char *path, const char *bytes, size_t n)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    assert_int_equal(write(fd, bytes, n), (ssize_t)n);
+    close(fd);
+}
+
+/* A folder as kill -9 leaves it: copied while the log is open, without its closing state. */
+static void freeze(struct box *b, char *to)
+{
+    char command[256];
+
+    strcpy(to, "build/wal-XXXXXX");
+    assert_non_null(mkdtemp(to));
+    snprintf(command, sizeof command, "cp %s/* %s/", b->dir, to);
+    assert_int_equal(system(command), 0);
+}
+
+static void thaw(struct box *b, const char *from)
+{
+    char command[256];
+
+    snprintf(command, sizeof command, "rm -rf %s/* && cp %s/* %s/", b->dir, from, b->dir);
+    assert_int_equal(system(command), 0);
+}
+
+static void drop(const char *dir)
+{
+    char command[128];
+
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
+static void comes_back_after_a_kill(void **state)
+{
+    struct box *b = *state;
+    char frozen[64];
+
+    open_log(b);
+    append_many(b, 7);
+    freeze(b, frozen);
+    wal_close(b->wal);
+    for (int round = 0; round < 3; round++) {
+        struct err e = ERR_INIT;
+        if (round == 0)
+            thaw(b, frozen);
+        assert_int_equal(wal_open(&b->wal, &b->cfg, &b->dedup, &e),
+                         0); /* never started: as if killed again */
+        check_all_there(b, 7);
+        wal_close(b->wal);
+    }
+    open_log(b);
+    assert_int_equal(append_many(b, 1), 8);
+    drop(frozen);
+}
+
+/* How far the batches of a frozen first segment go: everything behind it is zero. */
+static size_t used(const char *bytes, size_t n)
+{
+    while (n && !bytes[n - 1])
+        n--;
+    return (n + 7) & ~(size_t)7;
+}
+
+/* case 32: cut at every byte behind the header. What comes back is a prefix of what was written,
+ * never anything else; with less than the acknowledged the start is refused. */
+static void cut_at_every_byte(void **state)
+{
+    struct box *b = *state;
+    char frozen[64], *bytes;
+    size_t n, end;
+    unsigned opened = 0, refused = 0;
+
+    open_log(b);
+    append_many(b, 3);
+    freeze(b, frozen);
+    wal_close(b->wal);
+    b->wal = NULL;
+    thaw(b, frozen);
+    n = slurp(segment_path(b, 1), &bytes);
+    end = used(bytes, n);
+    for (size_t cut = 4096; cut <= end; cut += 3) {
+        struct err e = ERR_INIT;
+        char *torn = calloc(1, n);
+        thaw(b, frozen);
+        memcpy(torn, bytes, cut);
+        spit(segment_path(b, 1), torn, n);
+        free(torn);
+        if (wal_open(&b->wal, &b->cfg, &b->dedup, &e)) {
+            assert_int_equal(e.code, EXIT_DAMAGED);
+            refused++;
+        } else {
+            check_all_there(b, wal_durable_lsn(b->wal));
+            wal_close(b->wal);
+            opened++;
+        }
+        b->wal = NULL;
+    }
+    assert_true(opened > 10);
+    (void)refused;
+    free(bytes);
+    drop(frozen);
+}
+
+/* case 33: a flipped bit at every byte of a segment whose records were acknowledged. */
+static void flip_at_every_byte(void **state)
+{
+    struct box *b = *state;
+    char frozen[64], *bytes;
+    size_t n, end;
+    unsigned refused = 0, opened = 0;
+
+    open_log(b);
+    append_many(b, 3);
+    wal_close(b->wal); /* a clean stop: everything is known to be durable */
+    b->wal = NULL;
+    freeze(b, frozen);
+    n = slurp(segment_path(b, 1), &bytes);
+    end = used(bytes, n);
+    for (size_t at = 0; at < end; at += at < 96 || at >= 4096 ? 1 : 512) {
+        struct err e = ERR_INIT;
+        thaw(b, frozen);
+        bytes[at] = (char)(bytes[at] ^ 0x10);
+        spit(segment_path(b, 1), bytes, n);
+        bytes[at] = (char)(bytes[at] ^ 0x10);
+        if (wal_open(&b->wal, &b->cfg, &b->dedup, &e)) {
+            assert_true(e.code == EXIT_DAMAGED || e.code == EXIT_BAD_CONFIG);
+            assert_non_null(strstr(e.text, "seg"));
+            refused++;
+        } else { /* padding, or the last mark: every record is right all the same */
+            check_all_there(b, 3);
+            wal_close(b->wal);
+            opened++;
+        }
+        b->wal = NULL;
+    }
+    assert_true(refused > 300);
+    free(bytes);
+    drop(frozen);
+}
+
+/* case 32: bytes of an earlier life of the file, right in themselves, are never replayed. */
+static void stale_batches_are_not_replayed(void **state)
+{
+    struct box *b = *state;
+    char *one, *two;
+    size_t n, m;
+
+    open_log(b);
+    append_many(b, 600); /* well into the second segment */
+    wal_close(b->wal);
+    b->wal = NULL;
+    n = slurp(segment_path(b, 1), &one);
+    m = slurp(segment_path(b, 2), &two);
+    assert_int_equal(n, m);
+    drop(b->dir);
+    mkdir(b->dir, 0700);
+    open_log(b);
+    append_many(b, 2);
+    wal_close(b->wal);
+    b->wal = NULL;
+    free(two);
+    n = slurp(segment_path(b, 1), &two);
+    memcpy(two + used(two, n), one + used(two, n), n - used(two, n));
+    spit(segment_path(b, 1), two, n);
+    open_log(b);
+    check_all_there(b, 2);
+    free(one);
+    free(two);
+}
+
+static void a_missing_segment_is_named(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_INIT;
+
+    open_log(b);
+    append_many(b, 1500);
+    wal_close(b->wal);
+    b->wal = NULL;
+    unlink(segment_path(b, 2)); /* case 34 */
+    assert_int_equal(try_open(b, &e), -1);
+    assert_int_equal(e.code, EXIT_DAMAGED);
+    assert_non_null(strstr(e.text, "0000000000000002.wal is missing"));
+}
+
+static void the_folder_is_locked(void **state)
+{
+    struct box *b = *state, second = *b;
+    struct err e = ERR_INIT;
+
+    open_log(b);
+    assert_int_equal(wal_open(&second.wal, &b->cfg, &b->dedup, &e), -1); /* case 35 */
+    assert_int_equal(e.code, EXIT_TEMPORARY);
+    assert_non_null(strstr(e.text, "locked by pid"));
+}
+
+static void a_newer_format_is_refused(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_INIT;
+    char *bytes;
+    size_t n;
+
+    open_log(b);
+    append_many(b, 1);
+    wal_close(b->wal);
+    b->wal = NULL;
+    n = slurp(segment_path(b, 1), &bytes);
+    bytes[12] = 9; /* lowest reader; the checksum is made right again */
+    {
+        uint32_t crc = 0, *at = (uint32_t *)(void *)(bytes + 88);
+        extern uint32_t crc32c(uint32_t, const void *, size_t);
+        crc = crc32c(0, bytes, 88);
+        *at = crc;
+    }
+    spit(segment_path(b, 1), bytes, n);
+    assert_int_equal(try_open(b, &e), -1);
+    assert_int_equal(e.code, EXIT_BAD_CONFIG);
+    free(bytes);
+}
+
+static void cursors(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_INIT;
+    struct wal_cursor *c;
+    char path[128];
+    bool changed;
+    int fd;
+
+    open_log(b);
+    append_many(b, 5);
+    assert_int_equal(wal_cursor_open(b->wal, "k", 0, 7, 0, &c, &changed, &e), 0);
+    assert_int_equal(wal_cursor_set(c, 3, &e), 0);
+    assert_int_equal(wal_cursor_sync(c, &e), 0);
+    assert_int_equal(wal_cursor_set(c, 4, &e), 0);
+    wal_cursor_close(c);
+    assert_int_equal(wal_cursor_open(b->wal, "k", 0, 8, 0, &c, &changed, &e), 0);
+    assert_int_equal(wal_cursor_lsn(c), 4);
+    assert_true(changed);
+    wal_cursor_close(c);
+    snprintf(path, sizeof path, "%s/sink-k.cursor", b->dir);
+    fd = open(path, O_RDWR);
+    assert_int_equal(pwrite(fd, "x", 1, 20), 1); /* one slot bad: the other is used */
+    assert_int_equal(wal_cursor_open(b->wal, "k", 0, 7, 0, &c, &changed, &e), 0);
+    assert_true(wal_cursor_lsn(c) == 3 || wal_cursor_lsn(c) == 4);
+    wal_cursor_close(c);
+    assert_int_equal(pwrite(fd, "x", 1, 4096 + 20), 1); /* both bad: from the oldest */
+    close(fd);
+    assert_int_equal(wal_cursor_open(b->wal, "k", 0, 7, 0, &c, &changed, &e), 0);
+    assert_int_equal(wal_cursor_lsn(c), 0);
+    wal_cursor_close(c);
+}
+
+static void dead_letters_are_idempotent(void **state)
+{
+    struct box *b = *state;
+    struct record rec = {
+        .lsn = 9, .kind = RECORD_WEBHOOK, .source = S("s"), .type = S("t"), .body = S("b")
+    };
+    struct err e = ERR_INIT;
+    struct wal_dead *d;
+
+    open_log(b);
+    assert_int_equal(wal_dead_open(b->wal, "k", 4096, &d, &e), 0);
+    assert_int_equal(wal_dead_add(d, &rec, "too large", &e), 0);
+    assert_int_equal(wal_dead_add(d, &rec, "too large", &e), 0);
+    assert_int_equal(wal_dead_count(d), 1);
+    wal_dead_close(d);
+    assert_int_equal(wal_dead_open(b->wal, "k", 300, &d, &e), 0);
+    assert_int_equal(wal_dead_count(d), 1);
+    rec.lsn = 10;
+    rec.body = S("012345678901234567890123456789012345678901234567890123456789012345678901234567890"
+                 "1234567890123456789"
+                 "012345678901234567890123456789012345678901234567890123456789012345678901234567890"
+                 "1234567890123456789");
+    assert_int_equal(wal_dead_add(d, &rec, "no room", &e), 1);
+    wal_dead_close(d);
+}
+
+/* One record and silence: whoever armed the watch is woken. */
+static void no_wake_up_is_lost(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_INIT;
+    struct wal_watch watch = { .in = &b->in, .msg.deliver = on_failed };
+    struct wal_reader *r;
+    struct record rec;
+
+    open_log(b);
+    wal_watch_add(b->wal, &watch);
+    assert_int_equal(wal_reader_open(&r, b->wal, 0, &e), 0);
+    for (int i = 1; i <= 50; i++) {
+        struct one o;
+        wal_watch_arm(&watch);
+        assert_int_equal(wal_reader_next(r, &rec, NULL, &e), WAL_READ_END);
+        assert_true(atomic_load(&watch.armed));
+        append(b, &o, "", "x", false);
+        for (int tries = 0; atomic_load(&watch.armed) && tries < 2000; tries++)
+            usleep(1000);
+        assert_false(atomic_load(&watch.armed)); /* the wake-up is on its way */
+        watch.msg.deliver = on_failed;
+        assert_int_equal(wal_reader_next(r, &rec, NULL, &e), WAL_READ_OK);
+        inbox_run(&b->in, b);
+    }
+    wal_watch_remove(b->wal, &watch);
+    wal_reader_close(r);
+}
+
+static void retention_waits_for_cursors(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_INIT;
+    struct wal_cursor *c;
+    struct wal_info i;
+    bool changed;
+
+    b->cfg.retain_bytes = 2 * SEGMENT;
+    open_log(b);
+    assert_int_equal(wal_cursor_open(b->wal, "k", 0, 7, 0, &c, &changed, &e), 0);
+    append_many(b, 3000);
+    wal_reconfigure(b->wal, &b->cfg, &b->dedup);
+    usleep(1200000);
+    wal_info(b->wal, &i);
+    assert_int_equal(i.first_lsn, 1); /* the sink has nothing yet */
+    assert_int_equal(wal_cursor_set(c, 3000, &e), 0);
+    assert_int_equal(wal_cursor_sync(c, &e), 0);
+    for (int tries = 0; tries < 100 && i.first_lsn == 1; tries++) {
+        usleep(100000);
+        wal_info(b->wal, &i);
+    }
+    assert_true(i.first_lsn > 1);
+    wal_cursor_close(c);
+}
+
+static void a_full_backlog_is_told(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_INIT;
+    struct wal_cursor *c;
+    struct one o = { .append.result = WAL_DURABLE };
+    bool changed;
+
+    b->cfg.backlog_bytes = 2 * SEGMENT; /* case 31 */
+    open_log(b);
+    assert_int_equal(wal_cursor_open(b->wal, "k", 0, 7, 0, &c, &changed, &e), 0);
+    for (int i = 0; i < 100000 && o.append.result == WAL_DURABLE; i++)
+        append(b, &o, "", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", false);
+    assert_int_equal(o.append.result, WAL_BACKLOG_FULL);
+    assert_int_equal(wal_cursor_set(c, wal_durable_lsn(b->wal), &e), 0);
+    assert_int_equal(wal_cursor_sync(c, &e), 0);
+    for (int i = 0; i < 100 && o.append.result != WAL_DURABLE; i++) {
+        usleep(100000);
+        append(b, &o, "", "x", false);
+    }
+    assert_int_equal(o.append.result, WAL_DURABLE); /* by itself */
+    wal_cursor_close(c);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        T(comes_back_after_a_clean_stop),
+        T(comes_back_after_a_kill),
+        T(rolls_over_many_segments),
+        T(a_repeat_is_told),
+        T(the_index_is_bounded),
+        T(a_repeat_within_one_group_waits_for_the_sync),
+        T(cut_at_every_byte),
+        T(flip_at_every_byte),
+        T(stale_batches_are_not_replayed),
+        T(a_missing_segment_is_named),
+        T(the_folder_is_locked),
+        T(a_newer_format_is_refused),
+        T(cursors),
+        T(dead_letters_are_idempotent),
+        T(no_wake_up_is_lost),
+        T(retention_waits_for_cursors),
+        T(a_full_backlog_is_told),
+    };
+
+    log_init(LOG_TEXT, LOG_ERROR);
+    return T_RUN(tests);
+}
