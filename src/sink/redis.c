@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Redis Streams: hundreds of XADDs in flight on one non-blocking connection of our own.
  *
- * hiredis parses the replies and formats the rare commands; XADD is written straight into the
- * output buffer, because hiredis' formatter allocates twice a command. Replies come in the order of
+ * hiredis parses the replies and formats the rare commands; XADD has a formatter of its own
+ * (redis_xadd.c). Replies come in the order of
  * the commands, so a ring of LSNs says whose they are. A connection that is lost makes everything
  * in flight void: the owner sends again from its cursor. An error reply is told apart by its first
  * word: what passes by itself is retried, what somebody has to mend blocks the sink until it is
@@ -24,10 +24,17 @@
 #include "room.h"
 
 #define OUT_MAX (1u << 20)
-#define SILENCE_MS 10000
+#define SILENCE_MS 15000 /* a command without a reply */
 #define CONNECT_MS 5000
+#define TICK_MS 1000
 
 enum phase { PHASE_DOWN, PHASE_RESOLVING, PHASE_CONNECTING, PHASE_HELLO, PHASE_UP };
+
+/* hiredis fills this instead of an object of its own for each reply. */
+struct reply {
+    bool error;
+    char text[256];
+};
 
 struct redis {
     struct sink sink;
@@ -36,81 +43,38 @@ struct redis {
     struct event_base *base;
     struct evdns_base *dns;
     struct event io, timer;
-    const char *logid;
     enum phase phase;
     int fd;
     unsigned hello_left, attempt;
     int64_t since_ms; /* of the phase, or of the last reply */
-    struct buf out, scratch, json;
+    struct redis_xadd xadd;
+    struct buf out;
+    size_t out_sent;    /* of out, taken by the kernel */
+    struct reply reply; /* the one the reader has just finished */
     redisReader *reader;
     uint64_t *ring; /* LSNs in flight */
     size_t ring_cap, ring_first, ring_n;
     bool writing, was_full;
+    bool reconnect; /* once nothing is in flight */
 };
 
-/* What the first word of an error means. */
-static const struct error_word {
-    const char *word;
-    bool blocked;
-    const char *mend;
-} error_words[] = {
-    { "LOADING", false, "the server is loading its data" },
-    { "BUSY", false, "a script is running on the server" },
-    { "MASTERDOWN", false, "the replica has lost its master" },
-    { "TRYAGAIN", false, "slots are moving" },
-    { "CLUSTERDOWN", false, "the cluster is down" },
-    { "OOM", true, "raise maxmemory or trim the stream" },
-    { "READONLY", true, "this is a replica; point the sink at the master" },
-    { "MISCONF", true, "the server cannot persist; see its log" },
-    { "NOREPLICAS", true, "too few replicas are connected" },
-    { "NOAUTH", true, "set user and password" },
-    { "WRONGPASS", true, "check user and password" },
-    { "NOPERM", true, "grant XADD on the stream to this user" },
-    { "WRONGTYPE", true, "the key exists and is no stream; rename or delete it" },
-    { "MOVED", true, "this is a cluster; a cluster URL is needed" },
-};
-
-#define F(m) offsetof(struct sink_redis_cfg, m)
-
-const struct cfg_key *sink_redis_keys(void)
+static void *keep_text(const redisReadTask *task, char *p, size_t n)
 {
-    static const struct cfg_key trim[] = { { "maxlen", CFG_INT, offsetof(struct sink_trim, maxlen),
-                                             "0", .help = "Keep about this many entries." },
-                                           { "maxage", CFG_MSEC,
-                                             offsetof(struct sink_trim, maxage_ms), "0",
-                                             .help = "Keep entries about this long." },
-                                           { 0 } };
-    static const struct cfg_key keys[] = {
-        { "url", CFG_STR, F(url), "redis://127.0.0.1:6379/0",
-          .help = "`redis://host:port/db` or `unix:/path`." },
-        { "user", CFG_STR, F(user), .help = "ACL user." },
-        { "password", CFG_SECRET, F(password), .help = "Password of the user, or of the server." },
-        { "stream", CFG_STR, F(stream), "hooks:{source}",
-          .help = "Name of the stream; `{source}`, `{type}`, `{subject}`, `{id}`; `{{tag}}` writes "
-                  "a literal `{tag}`." },
-        { "trim", CFG_SECTION, F(trim), .sub = trim,
-          .help = "`none`, or one of these; both approximate." },
-        { 0 }
-    };
+    struct reply *reply = task->privdata;
 
-    return keys;
+    reply->error = task->type == REDIS_REPLY_ERROR;
+    if (reply->error)
+        snprintf(reply->text, sizeof reply->text, "%.*s", (int)MIN(n, sizeof reply->text - 1), p);
+    return reply;
 }
 
-void sink_redis_check(const char *name, const struct sink_redis_cfg *cfg, const struct cfg_node *at,
-                      struct err_list *errs)
+static void keep_nothing(void *reply UNUSED)
 {
-    struct redis_url u;
-    const char *why;
-
-    if (!redis_url_parse(cfg->url, &u))
-        cfg_error(errs, at, "sink %s: url \"%s\" is not redis://host:port/db or unix:/path", name,
-                  cfg->url);
-    redis_url_free(&u);
-    if (!template_good(cfg->stream, &why))
-        cfg_error(errs, at, "sink %s: stream \"%s\": %s", name, cfg->stream, why);
-    if (cfg->trim.maxlen && cfg->trim.maxage_ms)
-        cfg_error(errs, at, "sink %s: trim takes one of maxlen and maxage", name);
 }
+
+/* Replies to XADD are short strings that nobody reads: no allocation for each. */
+static redisReplyObjectFunctions reply_functions = { .createString = keep_text,
+                                                     .freeObject = keep_nothing };
 
 /* --- the connection ------------------------------------------------------------------------------
  */
@@ -148,7 +112,8 @@ static void go_down(struct redis *r, enum sink_state state, const char *reason)
     if (r->reader)
         redisReaderFree(r->reader);
     r->reader = NULL;
-    r->out.n = 0;
+    r->out.n = r->out_sent = 0;
+    r->reconnect = false;
     r->ring_n = 0;
     r->phase = PHASE_DOWN;
     r->was_full = true;
@@ -161,14 +126,20 @@ static void go_down(struct redis *r, enum sink_state state, const char *reason)
 static bool write_out(struct redis *r)
 {
     while (r->out.n) {
-        ssize_t n = write(r->fd, r->out.p, r->out.n);
+        ssize_t n = send(r->fd, r->out.p + r->out_sent, r->out.n - r->out_sent, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN)
             return false; /* what the server said before it hung up is read first */
         if (n < 0)
             break;
-        buf_drop(&r->out, (size_t)n);
+        r->out_sent += (size_t)n;
+        if (r->out_sent == r->out.n)
+            r->out.n = r->out_sent = 0;
+    }
+    if (r->out_sent > OUT_MAX / 4) {
+        buf_drop(&r->out, r->out_sent);
+        r->out_sent = 0;
     }
     if ((r->out.n > 0) != r->writing)
         wait_for(r, r->out.n > 0);
@@ -201,7 +172,8 @@ static void say_hello(struct redis *r)
     r->phase = PHASE_HELLO;
     r->since_ms = clock_mono_ms();
     r->hello_left = 0;
-    r->reader = redisReaderCreate();
+    r->reader = redisReaderCreateWithFunctions(&reply_functions);
+    r->reader->privdata = &r->reply;
     if (password.p && !user) {
         auth[1] = auth[2];
         lens[1] = lens[2];
@@ -241,7 +213,7 @@ static void connect_to(struct redis *r, const struct sockaddr *a, socklen_t n)
     if (r->fd >= 0 && (connect(r->fd, a, n) == 0 || errno == EINPROGRESS)) {
         r->phase = PHASE_CONNECTING;
         r->since_ms = clock_mono_ms();
-        set_timer(r, 1000);
+        set_timer(r, TICK_MS);
         event_assign(&r->io, r->base, r->fd, EV_WRITE, on_io, r);
         event_add(&r->io, NULL);
         return;
@@ -271,6 +243,10 @@ static void start_connecting(struct redis *r)
     struct evutil_addrinfo hints = { .ai_family = AF_UNSPEC,
                                      .ai_socktype = SOCK_STREAM,
                                      .ai_flags = EVUTIL_AI_NUMERICSERV };
+    struct evutil_addrinfo numeric = { .ai_family = AF_UNSPEC,
+                                       .ai_socktype = SOCK_STREAM,
+                                       .ai_flags = EVUTIL_AI_NUMERICHOST | EVUTIL_AI_NUMERICSERV };
+    struct evutil_addrinfo *ai;
     struct sockaddr_un un = { .sun_family = AF_UNIX };
     char port[16];
 
@@ -282,38 +258,41 @@ static void start_connecting(struct redis *r)
     r->phase = PHASE_RESOLVING;
     r->since_ms = clock_mono_ms();
     snprintf(port, sizeof port, "%d", r->url.port);
+    if (!evutil_getaddrinfo(r->url.host, port, &numeric, &ai)) {
+        connect_to(r, ai->ai_addr, (socklen_t)ai->ai_addrlen);
+        evutil_freeaddrinfo(ai);
+        return;
+    }
     if (!r->dns)
         r->dns = evdns_base_new(r->base, EVDNS_BASE_INITIALIZE_NAMESERVERS |
                                              EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+    if (!r->dns) {
+        go_down(r, SINK_RETRYING, "no name server is known");
+        return;
+    }
     evdns_getaddrinfo(r->dns, r->url.host, port, &hints, on_resolved, r);
 }
 
 /* --- replies
  * ----------------------------------------------------------------------------------------- */
 
-static const struct error_word *word_of(const char *error)
+static void explain(char *out, size_t n, const char *error)
 {
-    for (size_t i = 0; i < ARRAY_LEN(error_words); i++) {
-        size_t n = strlen(error_words[i].word);
-        if (!strncmp(error, error_words[i].word, n) && (error[n] == ' ' || !error[n]))
-            return &error_words[i];
-    }
-    return NULL;
+    snprintf(out, n, "%.250s; %s", error, redis_error_of(error)->mend);
 }
 
-static void say(struct redis *r, const struct error_word *w, const char *error)
+static enum sink_state state_of(const char *error)
 {
-    char reason[512];
-
-    snprintf(reason, sizeof reason, "%.300s%s%s", error, w ? "; " : "", w ? w->mend : "");
-    r->sink.owner.state(r->sink.owner.arg, w && w->blocked ? SINK_BLOCKED : SINK_RETRYING, reason);
+    return redis_error_of(error)->kind == REDIS_PASSES ? SINK_RETRYING : SINK_BLOCKED;
 }
 
-static void on_hello(struct redis *r, const redisReply *reply)
+static void on_hello(struct redis *r)
 {
-    if (reply->type == REDIS_REPLY_ERROR) {
-        const struct error_word *w = word_of(reply->str);
-        go_down(r, w && w->blocked ? SINK_BLOCKED : SINK_RETRYING, reply->str);
+    char reason[400];
+
+    if (r->reply.error) {
+        explain(reason, sizeof reason, r->reply.text);
+        go_down(r, state_of(r->reply.text), reason);
         return;
     }
     if (--r->hello_left)
@@ -321,7 +300,7 @@ static void on_hello(struct redis *r, const redisReply *reply)
     r->phase = PHASE_UP;
     r->attempt = 0;
     r->was_full = false;
-    set_timer(r, 1000);
+    set_timer(r, TICK_MS);
     r->sink.owner.state(r->sink.owner.arg, SINK_RUNNING, "");
     r->sink.owner.ready(r->sink.owner.arg);
 }
@@ -337,36 +316,33 @@ static uint64_t pop(struct redis *r)
 
 /* A value that the server will never take closes the connection: it is the oldest without a reply.
  */
-static void on_error(struct redis *r, const char *error)
+static void on_error(struct redis *r)
 {
-    const struct error_word *w = word_of(error);
+    const struct redis_error *known = redis_error_of(r->reply.text);
+    char word[32], reason[400];
     uint64_t lsn = pop(r);
 
-    if (!strncmp(error, "ERR Protocol error: invalid bulk length", 39)) {
-        r->sink.owner.done(r->sink.owner.arg, lsn, SINK_POISON, error);
+    if (known->kind == REDIS_POISONS ||
+        (known->kind == REDIS_KEY && template_by_content(r->cfg->stream))) {
+        r->sink.owner.done(r->sink.owner.arg, lsn, SINK_POISON, r->reply.text);
         return;
     }
-    if (!strncmp(error, "WRONGTYPE", 9) && template_by_content(r->cfg->stream)) {
-        r->sink.owner.done(r->sink.owner.arg, lsn, SINK_POISON, error);
-        return;
-    }
-    say(r, w, error);
-    r->sink.owner.done(r->sink.owner.arg, lsn, SINK_RETRY, w ? w->word : "ERR");
+    if (known->kind == REDIS_BLOCKS && !strncmp(r->reply.text, "READONLY", 8))
+        r->reconnect = true; /* after a failover the name may lead to the new master */
+    explain(reason, sizeof reason, r->reply.text);
+    r->sink.owner.state(r->sink.owner.arg, state_of(r->reply.text), reason);
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(r->reply.text, " "), r->reply.text);
+    r->sink.owner.done(r->sink.owner.arg, lsn, SINK_RETRY, known->start[0] ? word : "ERR");
 }
 
-static void on_reply(struct redis *r, const redisReply *reply)
+static void on_reply(struct redis *r)
 {
-    if (r->phase == PHASE_HELLO) {
-        on_hello(r, reply);
-        return;
-    }
-    if (!r->ring_n) { /* e.g. -ERR max number of clients reached, unasked */
-        go_down(r, SINK_RETRYING,
-                reply->type == REDIS_REPLY_ERROR ? reply->str : "unexpected reply");
-        return;
-    }
-    if (reply->type == REDIS_REPLY_ERROR)
-        on_error(r, reply->str);
+    if (r->phase == PHASE_HELLO)
+        on_hello(r);
+    else if (!r->ring_n) /* e.g. -ERR max number of clients reached, unasked */
+        go_down(r, SINK_RETRYING, r->reply.error ? r->reply.text : "unexpected reply");
+    else if (r->reply.error)
+        on_error(r);
     else
         r->sink.owner.done(r->sink.owner.arg, pop(r), SINK_DONE, NULL);
 }
@@ -384,8 +360,7 @@ static bool take_replies(struct redis *r)
         }
         if (!reply)
             return true;
-        on_reply(r, reply);
-        freeReplyObject(reply);
+        on_reply(r);
     }
     return false;
 }
@@ -406,7 +381,7 @@ static void read_in(struct redis *r)
         return;
     }
 out:
-    if (r->phase == PHASE_UP && r->was_full && r->out.n < OUT_MAX / 2) {
+    if (r->phase == PHASE_UP && r->was_full && r->out.n - r->out_sent < OUT_MAX / 2) {
         r->was_full = false;
         r->sink.owner.ready(r->sink.owner.arg);
     }
@@ -424,7 +399,7 @@ static void on_io(evutil_socket_t fd UNUSED, short what, void *arg)
         read_in(r);
     if (what & EV_WRITE && r->fd >= 0 && !write_out(r))
         read_in(r);
-    if (r->phase == PHASE_UP && r->was_full && r->out.n < OUT_MAX / 2) {
+    if (r->phase == PHASE_UP && r->was_full && r->out.n - r->out_sent < OUT_MAX / 2) {
         r->was_full = false;
         r->sink.owner.ready(r->sink.owner.arg);
     }
@@ -441,108 +416,26 @@ static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
     }
     if ((r->phase < PHASE_UP && age > CONNECT_MS) || (r->ring_n && age > SILENCE_MS))
         go_down(r, SINK_RETRYING, "the server does not answer");
+    else if (r->reconnect && !r->ring_n)
+        go_down(r, SINK_BLOCKED, "READONLY; looking for the master under the same name");
     else
-        set_timer(r, 1000);
+        set_timer(r, TICK_MS);
 }
 
 /* --- sending
  * ----------------------------------------------------------------------------------------- */
 
-static void bulk(struct buf *b, struct span s)
-{
-    char head[32];
-    size_t at = sizeof head, n = s.n;
-
-    head[--at] = '\n';
-    head[--at] = '\r';
-    do
-        head[--at] = (char)('0' + n % 10);
-    while (n /= 10);
-    head[--at] = '$';
-    buf_reserve(b, sizeof head + s.n + 2);
-    buf_add(b, head + at, sizeof head - at);
-    buf_add(b, s.p, s.n);
-    buf_add(b, "\r\n", 2);
-}
-
-static void pair(struct buf *b, struct span name, struct span value)
-{
-    bulk(b, name);
-    bulk(b, value);
-}
-
-static void headers_json(struct redis *r, const struct record *rec)
-{
-    struct span at = rec->headers, name, value;
-    const char *sep = "";
-
-    r->json.n = 0;
-    buf_addc(&r->json, '{');
-    while (record_next_header(&at, &name, &value)) {
-        buf_adds(&r->json, sep);
-        buf_json_string(&r->json, name);
-        buf_addc(&r->json, ':');
-        buf_json_string(&r->json, value);
-        sep = ",";
-    }
-    buf_addc(&r->json, '}');
-}
-
-static void put_trim(struct redis *r)
-{
-    char n[24];
-
-    if (r->cfg->trim.maxlen) {
-        snprintf(n, sizeof n, "%lld", (long long)r->cfg->trim.maxlen);
-        bulk(&r->out, S("MAXLEN"));
-    } else if (r->cfg->trim.maxage_ms) {
-        snprintf(n, sizeof n, "%lld", (long long)(clock_wall_ms() - r->cfg->trim.maxage_ms));
-        bulk(&r->out, S("MINID"));
-    } else {
-        return;
-    }
-    bulk(&r->out, S("~"));
-    bulk(&r->out, span_str(n));
-}
-
-static void put_xadd(struct redis *r, const struct record *rec)
-{
-    bool trim = r->cfg->trim.maxlen || r->cfg->trim.maxage_ms;
-    char made[RECORD_ID_MAX], time[CLOCK_TEXT_MAX], lsn[24];
-    struct span id = record_id(rec, r->logid, made);
-
-    r->scratch.n = 0;
-    template_write(r->cfg->stream, rec, id, false, &r->scratch);
-    headers_json(r, rec);
-    snprintf(lsn, sizeof lsn, "%llu", (unsigned long long)rec->lsn);
-    buf_adds(&r->out, trim ? "*26\r\n" : "*23\r\n");
-    bulk(&r->out, S("XADD"));
-    bulk(&r->out, buf_as_span(&r->scratch));
-    put_trim(r);
-    bulk(&r->out, S("*"));
-    pair(&r->out, S("id"), id);
-    pair(&r->out, S("source"), rec->source);
-    pair(&r->out, S("type"), rec->type);
-    pair(&r->out, S("subject"), rec->subject);
-    pair(&r->out, S("time"), span_str(clock_text(rec->time_ms, time)));
-    pair(&r->out, S("content_type"), rec->content_type);
-    pair(&r->out, S("lsn"), span_str(lsn));
-    pair(&r->out, S("logid"), span_str(r->logid));
-    pair(&r->out, S("headers"), buf_as_span(&r->json));
-    pair(&r->out, S("body"), rec->body);
-}
-
 static int redis_send(struct sink *s, const struct record *rec)
 {
     struct redis *r = container_of(s, struct redis, sink);
 
-    if (r->phase != PHASE_UP || r->out.n >= OUT_MAX || r->ring_n == r->ring_cap) {
+    if (r->phase != PHASE_UP || r->out.n - r->out_sent >= OUT_MAX || r->ring_n == r->ring_cap) {
         r->was_full = true;
         return 1;
     }
     if (!r->ring_n)
         r->since_ms = clock_mono_ms();
-    put_xadd(r, rec);
+    redis_xadd(&r->xadd, rec, &r->out);
     r->ring[(r->ring_first + r->ring_n++) % r->ring_cap] = rec->lsn;
     return 0;
 }
@@ -565,7 +458,7 @@ static struct sink *redis_open(const char *name UNUSED, const struct sink_cfg *c
                          .cfg = cfg->redis,
                          .base = base,
                          .fd = -1,
-                         .logid = logid,
+                         .xadd = { .cfg = cfg->redis, .logid = logid },
                          .ring_cap = (size_t)MIN(cfg->in_flight.events, 100000) };
     if (!redis_url_parse(cfg->redis->url, &r->url)) {
         err_set(e, EXIT_BAD_CONFIG, "url %s", cfg->redis->url);
@@ -594,8 +487,7 @@ static void redis_close(struct sink *s)
         evdns_base_free(r->dns, 0);
     redis_url_free(&r->url);
     buf_free(&r->out);
-    buf_free(&r->scratch);
-    buf_free(&r->json);
+    redis_xadd_free(&r->xadd);
     free(r->ring);
     free(r);
 }

@@ -46,5 +46,27 @@ struct redis_url {
 bool redis_url_parse(const char *text, struct redis_url *out);
 void redis_url_free(struct redis_url *u);
 
+/* redis_conf.c: what an error reply means for the record it answers. */
+struct redis_error {
+    const char *start;
+    enum {
+        REDIS_PASSES,  /* by itself: retry */
+        REDIS_BLOCKS,  /* somebody has to mend the server or the settings */
+        REDIS_KEY,     /* about the stream's key: blocks, unless the event itself names it */
+        REDIS_POISONS, /* this record will never be taken */
+    } kind;
+    const char *mend;
+};
+const struct redis_error *redis_error_of(const char *text);
+
+/* redis_xadd.c */
+struct redis_xadd {
+    const struct sink_redis_cfg *cfg;
+    const char *logid;
+    struct buf stream, json, value; /* reused */
+};
+void redis_xadd(struct redis_xadd *x, const struct record *rec, struct buf *out);
+void redis_xadd_free(struct redis_xadd *x);
+
 /* Doubles from 100 ms to 5 s, each time between half and all of it. */
 int64_t backoff_ms(unsigned attempt);
