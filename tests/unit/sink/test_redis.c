@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Against a real redis-server (FAULTS case 38, the Redis part). */
+#include "harness.h"
+
+static struct redis_server server;
+
+static int up(void **state UNUSED)
+{
+    redis_server_start(&server);
+    return 0;
+}
+
+static int down(void **state UNUSED)
+{
+    redis_server_stop(&server);
+    return 0;
+}
+
+static void open_sink(struct harness *h, const char *stream)
+{
+    char yaml[256];
+
+    snprintf(yaml, sizeof yaml, "redis: { url: 'unix:%s', stream: '%s' }", server.socket, stream);
+    harness_open(h, yaml);
+}
+
+static void run(const char *command)
+{
+    redisReply *reply = redisCommand(server.c, command);
+
+    assert_non_null(reply);
+    assert_int_not_equal(reply->type, REDIS_REPLY_ERROR);
+    freeReplyObject(reply);
+}
+
+static long long length(const char *stream)
+{
+    redisReply *reply = redisCommand(server.c, "XLEN %s", stream);
+    long long n = reply->integer;
+
+    freeReplyObject(reply);
+    return n;
+}
+
+static void entry_holds_the_bytes(void **state UNUSED)
+{
+    static const char *const want[] = { "id",           LOGID "-1",
+                                        "source",       "demo",
+                                        "type",         "video.generated",
+                                        "subject",      "job-7",
+                                        "time",         NULL,
+                                        "content_type", "application/json",
+                                        "lsn",          "1",
+                                        "logid",        LOGID,
+                                        "headers",      "{\"x-a\":\"1, 2\",\"x-b\":\"\\\"q\\\"\"}",
+                                        "body",         "{\"a\":\"\\u0000\"}\r\n" };
+    struct harness h;
+    struct record rec = harness_record(1);
+    redisReply *reply, *fields;
+
+    open_sink(&h, "one:{{t}}:{source}");
+    harness_send(&h, &rec);
+    UNTIL(&h, h.done == 1);
+    assert_int_equal(h.state, SINK_RUNNING);
+    reply = redisCommand(server.c, "XRANGE one:{t}:demo - +");
+    assert_int_equal(reply->elements, 1);
+    fields = reply->element[0]->element[1];
+    assert_int_equal(fields->elements, ARRAY_LEN(want));
+    for (size_t i = 0; i < ARRAY_LEN(want); i++)
+        if (want[i])
+            assert_string_equal(fields->element[i]->str, want[i]);
+    freeReplyObject(reply);
+    harness_close(&h);
+}
+
+static void case38_full_server_blocks_and_goes_on(void **state UNUSED)
+{
+    struct harness h;
+    struct record rec = harness_record(2);
+
+    open_sink(&h, "oom");
+    UNTIL(&h, h.state == SINK_RUNNING);
+    run("CONFIG SET maxmemory 1");
+    harness_send(&h, &rec);
+    UNTIL(&h, h.retry == 1);
+    assert_int_equal(h.state, SINK_BLOCKED);
+    assert_non_null(strstr(h.reason, "maxmemory"));
+    run("CONFIG SET maxmemory 0");
+    harness_send(&h, &rec);
+    UNTIL(&h, h.done == 1);
+    assert_int_equal(length("oom"), 1);
+    harness_close(&h);
+}
+
+static void case38_wrong_type_blocks_a_fixed_stream(void **state UNUSED)
+{
+    struct harness h;
+    struct record rec = harness_record(3);
+
+    run("SET fixed x");
+    open_sink(&h, "fixed");
+    harness_send(&h, &rec);
+    UNTIL(&h, h.retry == 1);
+    assert_int_equal(h.state, SINK_BLOCKED);
+    harness_close(&h);
+}
+
+static void case38_wrong_type_of_a_named_stream_is_poison(void **state UNUSED)
+{
+    struct harness h;
+    struct record rec = harness_record(4), other = harness_record(5);
+
+    run("SET named:video.generated x");
+    other.type = S("else");
+    open_sink(&h, "named:{type}");
+    harness_send(&h, &rec);
+    harness_send(&h, &other);
+    UNTIL(&h, h.poison == 1 && h.done == 1);
+    assert_int_equal(h.outcome[4], SINK_POISON);
+    assert_int_equal(h.state, SINK_RUNNING);
+    harness_close(&h);
+}
+
+static void case39_lost_connection_voids_what_is_in_flight(void **state UNUSED)
+{
+    struct harness h;
+    struct record rec = harness_record(6);
+
+    open_sink(&h, "cut");
+    UNTIL(&h, h.state == SINK_RUNNING);
+    run("CLIENT PAUSE 60000 WRITE");
+    harness_send(&h, &rec);
+    run("CLIENT KILL TYPE normal SKIPME yes");
+    UNTIL(&h, h.lost == 1);
+    assert_int_equal(h.done, 0);
+    run("CLIENT UNPAUSE");
+    harness_send(&h, &rec);
+    UNTIL(&h, h.done == 1);
+    harness_close(&h);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(entry_holds_the_bytes),
+        cmocka_unit_test(case38_full_server_blocks_and_goes_on),
+        cmocka_unit_test(case38_wrong_type_blocks_a_fixed_stream),
+        cmocka_unit_test(case38_wrong_type_of_a_named_stream_is_poison),
+        cmocka_unit_test(case39_lost_connection_voids_what_is_in_flight),
+    };
+
+    cmocka_set_message_output(CM_OUTPUT_TAP);
+    return cmocka_run_group_tests(tests, up, down);
+}
