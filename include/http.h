@@ -101,7 +101,7 @@ struct http_request {
     uint64_t body_max;       /* set from the limits; HTTP_ERR_BODY_TOO_LARGE beyond it */
     uint64_t body_len;       /* so far; whole at HTTP_DONE */
     size_t consumed;         /* at HTTP_DONE: raw bytes; what follows is the next request */
-    struct { /* the parser's own */
+    struct {                 /* the parser's own */
         uint32_t state, seen, kind, aux;
         size_t pos, mark;
         uint64_t left;

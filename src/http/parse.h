@@ -8,10 +8,10 @@ enum state {
     ST_METHOD,
     ST_TARGET,
     ST_VERSION,
-    ST_LINE_LF,  /* CR of the request line was read */
-    ST_NAME_0,   /* first byte of a header line */
+    ST_LINE_LF, /* CR of the request line was read */
+    ST_NAME_0,  /* first byte of a header line */
     ST_NAME,
-    ST_VALUE_0,  /* blanks before a value */
+    ST_VALUE_0, /* blanks before a value */
     ST_VALUE,
     ST_VALUE_LF, /* CR of a header line was read */
     ST_HEAD_LF,  /* CR of the empty line was read */
@@ -36,7 +36,14 @@ enum state {
 };
 
 /* Headers that decide about framing and connection. */
-enum field_kind { FIELD_OTHER, FIELD_HOST, FIELD_EXPECT, FIELD_CONNECTION, FIELD_LENGTH, FIELD_CODING };
+enum field_kind {
+    FIELD_OTHER,
+    FIELD_HOST,
+    FIELD_EXPECT,
+    FIELD_CONNECTION,
+    FIELD_LENGTH,
+    FIELD_CODING
+};
 
 /* Which of them were seen: bits in http_request.in.seen. */
 enum { SEEN_HOST = 1, SEEN_LENGTH = 2, SEEN_CODING = 4 };

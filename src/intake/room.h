@@ -32,7 +32,7 @@ struct pending { /* embedded in net_request.extra */
     struct source_stats *stats;
     TAILQ_ENTRY(pending) waiting;
     int64_t deadline_ms;
-    char *copy;                     /* what did not fit behind the request's bytes */
+    char *copy; /* what did not fit behind the request's bytes */
     int status;
     bool timed_out;
 };

@@ -138,9 +138,9 @@ static int seal(struct wal *w, struct err *e)
     return 0;
 }
 
-/* The spare, when there is one; waits while the helper is making it. NULL: the disk is full. It joins
- * the table in the same breath: the helper counts on from the highest number there, and a reader that
- * finds this segment's predecessor sealed finds this one as well. */
+/* The spare, when there is one; waits while the helper is making it. NULL: the disk is full. It
+ * joins the table in the same breath: the helper counts on from the highest number there, and a
+ * reader that finds this segment's predecessor sealed finds this one as well. */
 static struct segment *take_spare(struct wal *w)
 {
     struct segment *s;

@@ -107,7 +107,8 @@ static uint64_t needed_bytes(struct wal *w)
     return need;
 }
 
-/* Says whether there is room; trims nothing, so that it can run before the sinks' cursors are open. */
+/* Says whether there is room; trims nothing, so that it can run before the sinks' cursors are open.
+ */
 void helper_check_space(struct wal *w)
 {
     atomic_store(&w->free_bytes, free_bytes(w));

@@ -439,13 +439,11 @@ static int open_active(struct wal *w, struct segment *s, struct last *l, struct 
         err_wrap(e, "no segment to recover into");
         return -1;
     }
-    if (copy_tail(w, s, l, next, e)) {
-        segment_free(next);
-        return -1;
-    }
-    seal_found(s, &w->previous);
     segment_publish(w, s);
     segment_publish(w, next);
+    if (copy_tail(w, s, l, next, e))
+        return -1;
+    seal_found(s, &w->previous);
     return 0;
 }
 
@@ -470,6 +468,18 @@ static int drop_unfinished_copy(struct wal *w, struct found *f, size_t *last, st
     free(path);
     rc = file_sync_dir(w->dir, e);
     return rc ? rc : pass_over(f->v[*last], l, e);
+}
+
+/* After a failure: what did not become the log's. */
+static void free_unpublished(const struct wal *w, struct found *f)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        bool published = f->v[i] == w->spare;
+        for (size_t k = 0; k < w->segs_n; k++)
+            published |= w->segs[k] == f->v[i];
+        if (!published)
+            segment_free(f->v[i]);
+    }
 }
 
 int recover(struct wal *w, struct err *e)
@@ -510,6 +520,8 @@ int recover(struct wal *w, struct err *e)
             rc = claim_active(w, w->active, e);
     }
 out:
+    if (rc)
+        free_unpublished(w, &f);
     free(f.v);
     return rc;
 }

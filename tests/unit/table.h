@@ -27,7 +27,8 @@ static inline int t_table(const char *group, const void *rows, size_t n, size_t 
     return failed;
 }
 
-#define T_TABLE(rows, test) t_table(#rows, rows, sizeof(rows) / sizeof(rows)[0], sizeof(rows)[0], test)
+#define T_TABLE(rows, test)                                                                        \
+    t_table(#rows, rows, sizeof(rows) / sizeof(rows)[0], sizeof(rows)[0], test)
 /* A group of plain tests: static const struct CMUnitTest tests[] = { cmocka_unit_test(f), ... }; */
 #define T_RUN(tests)                                                                               \
     (cmocka_set_message_output(CM_OUTPUT_TAP), cmocka_run_group_tests(tests, NULL, NULL))

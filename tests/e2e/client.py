@@ -1,0 +1,151 @@
+"""Sends signed webhooks and keeps the history that the audit needs."""
+import base64
+import hashlib
+import hmac
+import json
+import random
+import socket
+import threading
+import time
+
+from servers import SECRET
+
+KEY = base64.b64decode(SECRET[6:])
+
+
+def signed(ident, body, stamp=None, key=KEY, path='/hooks/demo', close=False):
+    stamp = str(int(time.time()) if stamp is None else stamp)
+    mac = hmac.new(key, f'{ident}.{stamp}.'.encode() + body, hashlib.sha256).digest()
+    return (f'POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nwebhook-id: {ident}\r\n'
+            f'webhook-timestamp: {stamp}\r\nwebhook-signature: v1,{base64.b64encode(mac).decode()}\r\n'
+            f'Content-Length: {len(body)}\r\n{"Connection: close" + chr(13) + chr(10) if close else ""}\r\n').encode() + body
+
+
+class Connection:
+    def __init__(self, port, timeout=60):
+        self.s = socket.create_connection(('127.0.0.1', port), timeout)
+        self.f = self.s.makefile('rb')
+
+    def send(self, data):
+        self.s.sendall(data)
+
+    def reply(self):
+        """(status, headers, body); None when the connection was closed instead."""
+        line = self.f.readline()
+        if not line:
+            return None
+        status, headers = int(line.split()[1]), {}
+        while (line := self.f.readline()) not in (b'\r\n', b''):
+            k, v = line.decode('latin-1').split(':', 1)
+            headers[k.lower()] = v.strip()
+        body = self.f.read(int(headers.get('content-length', 0)))
+        return status, headers, body
+
+    def ask(self, data):
+        self.send(data)
+        return self.reply()
+
+    def closed(self):
+        """Whether the other side has ended the connection."""
+        try:
+            return self.f.read(1) == b''
+        except OSError:
+            return True
+
+    def close(self):
+        self.s.close()
+
+
+def post(port, data):
+    c = Connection(port)
+    try:
+        return c.ask(data)
+    finally:
+        c.close()
+
+
+class Load:
+    """Some connections that send distinct signed webhooks until told to stop or `total` are sent."""
+
+    def __init__(self, port, connections=16, total=None, keys=50):
+        self.port, self.total, self.keys = port, total, keys
+        self.sent, self.acked, self.lock = {}, {}, threading.Lock()
+        self.refused = {}
+        self.next, self.stopping = 0, False
+        self.threads = [threading.Thread(target=self.run) for _ in range(connections)]
+        for t in self.threads:
+            t.start()
+
+    def make(self):
+        with self.lock:
+            if self.stopping or (self.total is not None and self.next >= self.total):
+                return None
+            n = self.next
+            self.next += 1
+        ident = f'msg_{id(self):x}_{n}'
+        body = json.dumps({'type': 'batch.succeeded', 'n': n, 'pad': 'x' * random.randrange(400),
+                           'data': {'id': f'job-{n % self.keys}'}}).encode()
+        self.sent[ident] = body
+        return ident, body
+
+    def run(self):
+        c = None
+        while (one := self.make()):
+            ident, body = one
+            try:
+                c = c or Connection(self.port)
+                r = c.ask(signed(ident, body))
+                if r and r[0] == 200:
+                    with self.lock:
+                        self.acked[ident] = json.loads(r[2])['lsn']
+                elif r:
+                    self.refused[ident] = r[0]
+                if not r or r[1].get('connection') == 'close':
+                    c.close()
+                    c = None
+            except (OSError, ValueError):
+                if c:
+                    c.close()
+                c = None
+                time.sleep(0.02)
+        if c:
+            c.close()
+
+    def join(self):
+        for t in self.threads:
+            t.join()
+
+    def stop(self):
+        self.stopping = True
+        self.join()
+
+
+def audit(load, delivered, name):
+    """FAULTS, the audit: acked in delivered; delivered in sent, bytes equal; per key the first deliveries in
+    LSN order; nothing delivered that was refused. Returns how many were delivered more than once.
+
+    delivered: (id, lsn, key, body) in the order of the sink, per key."""
+    first, repeats, last = {}, 0, {}
+    for ident, lsn, key, body in delivered:
+        assert ident in load.sent, f'{name}: {ident} was never sent'
+        assert body == load.sent[ident], f'{name}: {ident} came with other bytes'
+        assert ident not in load.refused or load.refused[ident] >= 500, f'{name}: {ident} was refused with {load.refused[ident]}'
+        if ident in first:
+            assert first[ident] == lsn, f'{name}: {ident} has two LSNs'
+            repeats += 1
+            continue
+        assert last.get(key, 0) < lsn, f'{name}: order of {key}: {lsn} behind {last[key]}'
+        first[ident] = last[key] = lsn
+    lost = [i for i in load.acked if i not in first]
+    assert not lost, f'{name}: {len(lost)} of {len(load.acked)} acknowledged events are lost, e.g. {lost[:3]}'
+    for ident, lsn in load.acked.items():
+        assert first[ident] == lsn, f'{name}: {ident} was acknowledged as {lsn} and delivered as {first[ident]}'
+    return repeats
+
+
+def from_redis(redis, stream='hooks:demo'):
+    return [(f['id'].decode(), int(f['lsn']), f['subject'].decode(), f['body']) for _, f in redis.entries(stream)]
+
+
+def from_kafka(kafka, topic='hooks.demo'):
+    return [(h['ce_id'], int(h['ce_lsn']), k, v) for _, _, k, h, v in sorted(kafka.messages(topic), key=lambda m: m[:2])]
