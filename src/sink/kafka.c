@@ -6,6 +6,7 @@
  * spans stay valid until the report. One record too large fails its whole batch, innocent ones too;
  * after that the sink sends one at a time until it is past them, and what fails alone is poison. */
 #include <errno.h>
+#include <event2/util.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -18,6 +19,7 @@
 #define MISSING_MS 60000   /* an unusable topic named by content is given this long */
 #define NAME_MAX_BYTES 249 /* of a topic, as Kafka has it */
 #define RECHECK_MS 1000
+#define ASK_MS 3000
 #define BATCH_BYTES 900000 /* below the brokers' default of max.message.bytes */
 
 void kafka_say(struct kafka *k, enum sink_state state, const char *reason)
@@ -27,9 +29,12 @@ void kafka_say(struct kafka *k, enum sink_state state, const char *reason)
 
 void kafka_wake(struct kafka *k, int64_t after_ms)
 {
-    struct timeval tv = { after_ms / 1000, after_ms % 1000 * 1000 };
+    struct timeval tv = { after_ms / 1000, after_ms % 1000 * 1000 }, due, now;
 
-    event_add(&k->timer, &tv);
+    event_base_gettimeofday_cached(k->base, &now);
+    evutil_timeradd(&now, &tv, &now);
+    if (!event_pending(&k->timer, EV_TIMEOUT, &due) || evutil_timercmp(&now, &due, <))
+        event_add(&k->timer, &tv);
 }
 
 static int make_producer(struct kafka *k, struct err *e)
@@ -50,6 +55,9 @@ static int make_producer(struct kafka *k, struct err *e)
     rd_kafka_set_log_queue(k->rk, NULL);
     k->queue = rd_kafka_queue_get_main(k->rk);
     rd_kafka_queue_io_event_enable(k->queue, k->fd, &one, sizeof one);
+    /* It tells only of an empty queue that fills: what came before, be it one line of log, would
+     * keep it silent for ever. So look once in any case. */
+    eventfd_write(k->fd, 1);
     k->trouble = true; /* until a broker has answered */
     kafka_probe(k);
     return 0;
@@ -167,8 +175,10 @@ static void on_reports(struct kafka *k, rd_kafka_event_t *ev)
             k->in_flight--;
             if (msgs[i]->err)
                 on_failed(k, tag >> 1, tag & 1, msgs[i]->err, rd_kafka_topic_name(msgs[i]->rkt));
-            else
+            else {
+                k->trouble = false;
                 report(k, tag >> 1, SINK_DONE, NULL);
+            }
         }
 }
 
@@ -423,6 +433,7 @@ static struct sink *kafka_open(const char *name, const struct sink_cfg *cfg, con
                          .base = base,
                          .name = xstrdup(name),
                          .batch_bytes = BATCH_BYTES,
+                         .ask_ms = ASK_MS,
                          .by_content = template_by_content(cfg->kafka->topic),
                          .compressed = is_compressed(&cfg->kafka->properties),
                          .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) };

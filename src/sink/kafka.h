@@ -26,7 +26,7 @@ struct kafka {
     uint64_t max_body;
     struct event_base *base;
     struct event io, timer;
-    int fd;
+    int fd, ask_ms; /* how long an answer about a topic is waited for */
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;
     struct topic *topics;

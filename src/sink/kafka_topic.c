@@ -18,8 +18,7 @@
 #define TRIES_BY_CONTENT 2 /* the others wait meanwhile, so less */
 #define ASK_AGAIN_MS 300
 #define RECHECK_MS 30000 /* a missing topic that nobody waits for */
-#define ASK_TIMEOUT_MS 10000
-#define FRAMING 512 /* of a batch, left free below the topic's limit */
+#define FRAMING 512      /* of a batch, left free below the topic's limit */
 
 static void create(struct kafka *k, const char *name)
 {
@@ -43,7 +42,7 @@ static void describe(struct kafka *k, const char *name, void *opaque)
         rd_kafka_AdminOptions_new(k->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
     char text[128];
 
-    rd_kafka_AdminOptions_set_request_timeout(o, ASK_TIMEOUT_MS, text, sizeof text);
+    rd_kafka_AdminOptions_set_request_timeout(o, k->ask_ms, text, sizeof text);
     rd_kafka_AdminOptions_set_opaque(o, opaque);
     rd_kafka_DescribeConfigs(k->rk, &res, 1, o, k->queue);
     rd_kafka_AdminOptions_destroy(o);
@@ -55,6 +54,7 @@ void kafka_topic_ask(struct kafka *k, struct topic *t)
     t->asking = true;
     t->asked_ms = clock_mono_ms();
     describe(k, t->name, t);
+    kafka_wake(k, k->ask_ms + ASK_AGAIN_MS);
 }
 
 void kafka_probe(struct kafka *k)
@@ -101,14 +101,36 @@ void kafka_topic_missing(struct topic *t)
         t->missing_ms = clock_mono_ms();
 }
 
+/* Brokers that were there but do not say the limits must not hold up what they would take. */
+static void no_answer(struct kafka *k, struct topic *t, const char *why)
+{
+    char *cluster = rd_kafka_clusterid(k->rk, 0);
+
+    if (t && cluster) {
+        t->asking = false;
+        t->missing_ms = 0; /* the next report will tell */
+    } else if (t) {
+        kafka_topic_ask(k, t);
+    } else if (k->trouble) {
+        kafka_probe(k);
+    }
+    if (k->trouble)
+        kafka_say(k, SINK_RETRYING, why);
+    if (cluster)
+        rd_kafka_mem_free(k->rk, cluster);
+}
+
 void kafka_topics_recheck(struct kafka *k)
 {
     int64_t now = clock_mono_ms(), after = k->by_content ? RECHECK_MS : ASK_AGAIN_MS;
 
     for (size_t i = 0; i < k->topics_n; i++) {
         struct topic *t = &k->topics[i];
-        bool due = t->asking ? t->tries && now - t->asked_ms >= ASK_AGAIN_MS
-                             : t->missing_ms && now - t->asked_ms >= after;
+        bool due;
+        if (t->asking && now - t->asked_ms >= k->ask_ms + ASK_AGAIN_MS && !t->tries)
+            no_answer(k, t, "no answer about the topic's limits");
+        due = t->asking ? t->tries && now - t->asked_ms >= ASK_AGAIN_MS
+                        : t->missing_ms && now - t->asked_ms >= after;
         if (due)
             kafka_topic_ask(k, t);
     }
@@ -117,7 +139,7 @@ void kafka_topics_recheck(struct kafka *k)
 bool kafka_topics_waiting(const struct kafka *k)
 {
     for (size_t i = 0; i < k->topics_n; i++)
-        if (k->topics[i].missing_ms || (k->topics[i].asking && k->topics[i].tries))
+        if (k->topics[i].missing_ms || k->topics[i].asking)
             return true;
     return false;
 }
@@ -173,9 +195,7 @@ void kafka_on_limits(struct kafka *k, rd_kafka_event_t *ev)
     size_t n = 0;
 
     if (err == RD_KAFKA_RESP_ERR__TIMED_OUT || err == RD_KAFKA_RESP_ERR__TRANSPORT) {
-        k->trouble = true;
-        kafka_say(k, SINK_RETRYING, rd_kafka_event_error_string(ev));
-        t ? kafka_topic_ask(k, t) : kafka_probe(k);
+        no_answer(k, t, rd_kafka_event_error_string(ev));
         return;
     }
     if (k->trouble)
