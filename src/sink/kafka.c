@@ -277,6 +277,10 @@ static void rebuild(struct kafka *k)
 
 static void after_events(struct kafka *k)
 {
+    char reason[256];
+
+    if (k->rk && rd_kafka_fatal_error(k->rk, reason, sizeof reason))
+        k->fatal = true; /* whether or not an event said so */
     if (k->fatal || (k->renew && !k->in_flight)) {
         rebuild(k);
     } else if (k->was_full) {
