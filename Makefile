@@ -24,7 +24,7 @@ OBJ   := $(SRC:%.c=$B/%.o) $B/gen/providers.o
 LIBOBJ := $(filter-out $B/src/cli/main.o,$(OBJ))
 TESTS := $(patsubst %.c,$B/%,$(wildcard tests/unit/*/test_*.c))
 
-.PHONY: all run demo test unit lint fuzz long docs install clean deps
+.PHONY: all run demo test unit lint long docs install clean deps
 all: build/hookline
 build/hookline: $B/hookline
 	@ln -sf $(V)/hookline $@
@@ -70,9 +70,6 @@ lint:
 docs: $B/tests/gendocs
 	$B/tests/gendocs example >deploy/hookline.example.yaml
 	$B/tests/gendocs reference >docs/configuration.md
-fuzz:
-	@scripts/deps test
-	@scripts/fuzz
 long: all
 	@ROUNDS=50 HOOKLINE=build/hookline tests/run e2e
 install: all

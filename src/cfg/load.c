@@ -289,8 +289,13 @@ static void load_one(const struct cfg_key *k, const struct cfg_node *n, void *fi
     case CFG_STRMAP:
         load_strmap(k, n, field, errs);
         break;
-    case CFG_SECTION:
-        cfg_load(k->sub, n, field, errs);
+    case CFG_SECTION: /* `trim: none` is written where a table says that it may be */
+        cfg_load(k->sub,
+                 k->flags & CFG_MAY_BE_NONE && n->kind == CFG_NODE_SCALAR &&
+                         !strcmp(n->text, "none")
+                     ? NULL
+                     : n,
+                 field, errs);
         break;
     case CFG_OPTION:
         load_option(k, n, field, errs);
@@ -371,8 +376,8 @@ void cfg_load(const struct cfg_key *table, const struct cfg_node *node, void *in
         if (k->flags & CFG_REQUIRED && !n)
             cfg_error(errs, node, "%s is missing", k->name);
     }
-    if (!node || is_null(node) || (node->kind == CFG_NODE_SCALAR && !strcmp(node->text, "none")))
-        return; /* `trim: none`: a section that is not wanted */
+    if (!node || is_null(node))
+        return;
     if (node->kind != CFG_NODE_MAP) {
         cfg_error(errs, node, "%s takes keys and values", node->key ? node->key : "this");
         return;

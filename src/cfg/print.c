@@ -262,17 +262,29 @@ static bool same_value(const struct cfg_key *k, const void *a, const void *b)
     return same;
 }
 
+static bool same_named(const struct cfg_key *k, const struct cfg_named *a,
+                       const struct cfg_named *b);
+
+/* By value, not as printed: printed secrets are masked. */
 static bool same_table(const struct cfg_key *table, const void *a, const void *b)
 {
-    struct buf x = BUF_INIT, y = BUF_INIT;
-    bool same;
+    for (const struct cfg_key *k = table; k->name; k++) {
+        const void *x = cfg_field(a, k), *y = cfg_field(b, k);
+        const void *p = *(void *const *)x, *q = *(void *const *)y;
+        bool same;
 
-    cfg_print(table, a, &x);
-    cfg_print(table, b, &y);
-    same = span_eq(buf_as_span(&x), buf_as_span(&y));
-    buf_free(&x);
-    buf_free(&y);
-    return same;
+        if (k->type == CFG_SECTION)
+            same = same_table(k->sub, x, y);
+        else if (k->type == CFG_OPTION)
+            same = p && q ? same_table(k->sub, p, q) : p == q;
+        else if (k->type == CFG_NAMED)
+            same = same_named(k, x, y);
+        else
+            same = same_value(k, x, y);
+        if (!same)
+            return false;
+    }
+    return true;
 }
 
 static bool same_named(const struct cfg_key *k, const struct cfg_named *a,

@@ -44,7 +44,7 @@ struct server {
     pthread_t recovery;
     struct msg recovered, failed;
     struct err err;
-    bool recovery_bad, stall_said, done;
+    bool recovery_bad, recovery_joined, stall_said, done;
     int64_t drain_by_ms;
     char bound[160], admin_bound[160];
     int exit_code;
@@ -180,6 +180,9 @@ static void on_recovered(struct msg *m, void *self UNUSED)
     struct server *s = container_of(m, struct server, recovered);
 
     pthread_join(s->recovery, NULL);
+    s->recovery_joined = true;
+    if (s->view.stopping)
+        return;
     if (s->recovery_bad || start_all(s)) {
         if (s->wal == NULL || s->err.code == EXIT_BAD_CONFIG)
             fprintf(stderr, "%s\n", s->err.text);
@@ -197,13 +200,11 @@ static void on_recovered(struct msg *m, void *self UNUSED)
 
 /* P3: the waiters have their answers on the way; they get a moment to leave, then the process ends.
  */
-static void on_failed(struct msg *m, void *self UNUSED)
+static void on_failed(struct msg *m UNUSED, void *self UNUSED)
 {
-    struct server *s = container_of(m, struct server, failed);
-
     usleep(300000);
     log_error("the log failed; the restart recovers what was acknowledged", KI("exit", EXIT_IO));
-    _exit(s->wal ? EXIT_IO : EXIT_IO);
+    _exit(EXIT_IO);
 }
 
 static void reject_reload(struct server *s, const struct err_list *errs)
@@ -318,6 +319,8 @@ static void go_down(struct server *s)
     int64_t by = clock_mono_ms() + s->conf->shutdown.timeout_ms;
 
     s->view.stopping = true;
+    if (!s->recovery_joined)
+        pthread_join(s->recovery, NULL); /* stopped in the middle of it: it is finished first */
     if (s->view.wal)
         admin_log_closing(s->admin);
     intake_stop(s->view.intake, s->conf->shutdown.timeout_ms);

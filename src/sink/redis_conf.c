@@ -22,7 +22,7 @@ const struct cfg_key *sink_redis_keys(void)
         { "stream", CFG_STR, F(stream), "hooks:{source}",
           .help = "Name of the stream; `{source}`, `{type}`, `{subject}`, `{id}`; `{{tag}}` writes "
                   "a literal `{tag}`." },
-        { "trim", CFG_SECTION, F(trim), .sub = trim,
+        { "trim", CFG_SECTION, F(trim), .sub = trim, .flags = CFG_MAY_BE_NONE,
           .help = "`none`, or one of these; both approximate." },
         { 0 }
     };
