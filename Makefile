@@ -24,7 +24,7 @@ OBJ   := $(SRC:%.c=$B/%.o) $B/gen/providers.o
 LIBOBJ := $(filter-out $B/src/cli/main.o,$(OBJ))
 TESTS := $(patsubst %.c,$B/%,$(wildcard tests/unit/*/test_*.c))
 
-.PHONY: all run demo test unit lint long docs install clean deps
+.PHONY: all run demo test unit lint bench long docs install clean deps
 all: build/hookline
 build/hookline: $B/hookline
 	@ln -sf $(V)/hookline $@
@@ -70,6 +70,9 @@ lint:
 docs: $B/tests/gendocs
 	$B/tests/gendocs example >deploy/hookline.example.yaml
 	$B/tests/gendocs reference >docs/configuration.md
+bench: all $B/tests/bench/load
+	@scripts/deps bench
+	@tests/bench/run
 long: all
 	@ROUNDS=50 HOOKLINE=build/hookline tests/run e2e
 install: all

@@ -46,8 +46,8 @@ enum sink_outcome {
 enum sink_state { SINK_RUNNING, SINK_RETRYING, SINK_BLOCKED };
 const char *sink_state_name(enum sink_state s);
 
-/* Told to the owner, on the sink's thread, never from inside a call into the sink other than
- * `poll`ing events. */
+/* Told to the owner, on the sink's thread, also from inside `send`
+ * where the verdict is known at once. */
 struct sink_owner {
     void *arg;
     void (*done)(void *arg, uint64_t lsn, enum sink_outcome outcome, const char *reason);
