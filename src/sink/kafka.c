@@ -289,29 +289,38 @@ static void after_events(struct kafka *k)
     }
 }
 
-static void on_io(evutil_socket_t fd, short what UNUSED, void *arg)
+static void take_events(struct kafka *k)
 {
-    struct kafka *k = arg;
     rd_kafka_event_t *ev;
-    uint64_t count;
 
-    while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
-        ;
     while (k->rk && (ev = rd_kafka_queue_poll(k->queue, 0))) {
         on_event(k, ev);
         rd_kafka_event_destroy(ev);
     }
+}
+
+static void on_io(evutil_socket_t fd, short what UNUSED, void *arg)
+{
+    struct kafka *k = arg;
+    uint64_t count;
+
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
+    take_events(k);
     after_events(k);
 }
 
+/* Looks at the queue each second as well: the descriptor tells only of an empty queue that fills,
+ * and a poll may come back with nothing while something is left in it. */
 static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
     struct kafka *k = arg;
 
-    if (!k->fatal)
+    if (!k->fatal) {
         kafka_topics_recheck(k);
-    if (kafka_topics_waiting(k))
-        kafka_wake(k, RECHECK_MS);
+        take_events(k);
+    }
+    kafka_wake(k, RECHECK_MS);
     after_events(k);
 }
 
@@ -444,6 +453,7 @@ static struct sink *kafka_open(const char *name, const struct sink_cfg *cfg, con
     event_assign(&k->io, base, k->fd, EV_READ | EV_PERSIST, on_io, k);
     event_assign(&k->timer, base, -1, 0, on_timer, k);
     event_add(&k->io, NULL);
+    kafka_wake(k, RECHECK_MS);
     if (!make_producer(k, e))
         return &k->sink;
     kafka_close(&k->sink);

@@ -128,7 +128,11 @@ def kill_under_load():
         repeats = audit(load, from_redis(redis), 'Redis')
         print(f'# Redis: {len(load.acked)} acknowledged, 0 lost, {repeats} delivered twice')
         if 'k:' in sinks:
-            until('kafka has all', lambda: h.drained('k'), 120)
+            try:
+                until('kafka has all', lambda: h.drained('k'), 40)
+            except TimeoutError:
+                print('# ' + json.dumps(h.status()['sinks']) + h.text('log')[-3000:].replace('\n', '\n# '))
+                raise
             seen = [m for m in from_kafka(kafka) if m[0] in load.sent]
             repeats = audit(load, seen, 'Kafka')
             print(f'# Kafka: {len(load.acked)} acknowledged, 0 lost, {repeats} delivered twice')
