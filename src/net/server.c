@@ -152,7 +152,7 @@ static int bind_tcp(const char *address, bool reuse, struct err *e)
     struct addrinfo *ai = NULL;
     int fd, one = 1;
 
-    if (resolve(address, &ai, e))
+    if (resolve(address, &ai, e) || !ai)
         return -1;
     fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0) {

@@ -188,7 +188,7 @@ static void on_error(struct kafka *k, rd_kafka_event_t *ev)
     char reason[256];
 
     if (err == RD_KAFKA_RESP_ERR__FATAL) {
-        err = rd_kafka_fatal_error(k->rk, reason, sizeof reason);
+        rd_kafka_fatal_error(k->rk, reason, sizeof reason);
         log_error("the Kafka producer has failed; it is made again and goes on from the cursor",
                   KS("sink", k->name), KS("reason", reason));
         k->fatal = true;

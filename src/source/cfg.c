@@ -189,11 +189,18 @@ static void fall_back_list(struct cfg_strs *to, const struct cfg_strs *from)
 static void overlay(struct source_cfg *m, const struct source_cfg *p)
 {
     char **to = &m->signature.algorithm, *const *from = &p->signature.algorithm;
+    char *header = m->signature.timestamp.header, *field = m->signature.timestamp.field,
+         *path = m->signature.timestamp.path;
 
     /* signature, its secret and its timestamp are fourteen strings in a row */
     _Static_assert(sizeof m->signature == 14 * sizeof(char *), "signature holds strings only");
     for (size_t i = 0; i < sizeof m->signature / sizeof *to; i++)
         fall_back(to + i, from[i]);
+    if (header || field || path) { /* a timestamp stands in one place: where the user says */
+        m->signature.timestamp.header = header;
+        m->signature.timestamp.field = field;
+        m->signature.timestamp.path = path;
+    }
     fall_back_where(&m->id, &p->id);
     fall_back_where(&m->type, &p->type);
     fall_back_where(&m->subject, &p->subject);

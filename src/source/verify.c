@@ -216,8 +216,8 @@ static enum verdict check_hmac(struct verify *v)
         return VERDICT_MALFORMED;
     if (!v->signature.p)
         return VERDICT_UNSIGNED;
-    buf_reserve(&v->ev->scratch,
-                v->req->target_len + 2 * CRYPTO_HASH_MAX * PARTS_MAX); /* spans into it stay */
+    /* every part may add this much; spans into it stay */
+    buf_reserve(&v->ev->scratch, v->p->parts_n * (v->req->target_len + 2 * CRYPTO_HASH_MAX));
     for (size_t i = 0; i < v->p->parts_n; i++)
         if ((verdict = message_part(v, &v->p->parts[i], &parts[i])) != VERDICT_OK)
             return verdict;

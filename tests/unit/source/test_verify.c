@@ -112,6 +112,14 @@ static const struct row {
     { "token missing", "provider: token\nheader: X-Auth\nsecrets: [s3cret]\n", "", "{}", 0,
       VERDICT_UNSIGNED },
     { "nothing is checked", "provider: none\n", "", "x", 0, VERDICT_OK },
+    { "a timestamp moved to another place",
+      "provider: gemini\nsecrets: ['" SW "']\nsignature: { timestamp: { path: at, unit: s } }\n",
+      SW_ID SW_TS SIG(SW_SIG), SW_BODY, SW_NOW, VERDICT_MALFORMED },
+    { "several query parts keep their places",
+      "signature: { algorithm: hmac-sha256, header: x-sig, encoding: hex, message: "
+      "'{query:a}{query:a}{query:a}{query:a}{body}' }\nsecrets: [k]\n",
+      "x-sig: 0000000000000000000000000000000000000000000000000000000000000000\r\n", "x", 0,
+      VERDICT_BAD_SIGNATURE },
     { "own block: sha512, base64url, url",
       "signature: { algorithm: hmac-sha512, message: '{url}|{body}', header: x-sig, encoding: hex "
       "}\nurl: "
@@ -125,8 +133,9 @@ static char *request(struct http_request *req, const char *headers, const char *
     static const struct http_limits limits = { 65536, 8192, 1 << 20 };
     struct buf b = BUF_INIT;
 
-    buf_printf(&b, "POST /hooks/test HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n%s\r\n%s",
-               strlen(body), headers, body);
+    buf_printf(&b,
+               "POST /hooks/test?a=%0999d HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n%s\r\n%s",
+               0, strlen(body), headers, body);
     http_request_init(req, &limits);
     assert_int_equal(http_parse(req, b.p, b.n, &limits), HTTP_HEAD);
     assert_int_equal(http_parse(req, b.p, b.n, &limits), HTTP_DONE);
