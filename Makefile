@@ -24,7 +24,9 @@ OBJ   := $(SRC:%.c=$B/%.o) $B/gen/providers.o
 LIBOBJ := $(filter-out $B/src/cli/main.o,$(OBJ))
 TESTS := $(patsubst %.c,$B/%,$(wildcard tests/unit/*/test_*.c))
 
-.PHONY: all run demo test unit lint bench long docs install clean deps
+EXAMPLES := $(patsubst %.c,$B/%,$(wildcard examples/c/*_consumer.c))
+
+.PHONY: all run demo test unit lint bench long examples docs install clean deps
 all: build/hookline
 build/hookline: $B/hookline
 	@ln -sf $(V)/hookline $@
@@ -50,6 +52,15 @@ $B/tests/%: tests/%.c tests/unit/table.h $B/libhookline.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -iquote tests/unit -iquote src -MMD -MP $(ALL_LDFLAGS) -o $@ $< $B/libhookline.a $(LIBS) -lcmocka
 
+# Consumers in C. Each needs its own library; warnings are errors, and none of hookline is linked.
+$B/examples/c/kafka_consumer: EXAMPLE_LIBS := rdkafka
+$B/examples/c/redis_consumer: EXAMPLE_LIBS := hiredis
+$B/examples/c/http_consumer: EXAMPLE_LIBS := libcurl jansson
+$B/examples/%: examples/%.c examples/c/effects.c examples/c/effects.h Makefile
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -Werror $(OPT.$(V)) $(CFLAGS) $(LDFLAGS) -o $@ $< examples/c/effects.c \
+	    $$(pkg-config --cflags --libs $(EXAMPLE_LIBS))
+
 deps:
 	@scripts/deps build
 run: deps
@@ -62,18 +73,19 @@ unit: $(TESTS)
 	@tests/run unit $(TESTS)
 test:
 	@scripts/deps test
-	@$(MAKE) --no-print-directory V=$(V) $B/hookline $(TESTS)
-	@HOOKLINE=$B/hookline tests/run all $(TESTS)
+	@$(MAKE) --no-print-directory V=$(V) $B/hookline $(TESTS) $(EXAMPLES)
+	@HOOKLINE=$B/hookline EXAMPLES=$B/examples/c tests/run all $(TESTS)
 lint:
 	@scripts/deps lint
 	@scripts/lint
+examples: $(EXAMPLES)
 docs: $B/tests/gendocs
 	$B/tests/gendocs example >deploy/hookline.example.yaml
 	$B/tests/gendocs reference >docs/configuration.md
 bench: all $B/tests/bench/load
 	@scripts/deps bench
 	@tests/bench/run
-long: all
+long: all examples
 	@ROUNDS=50 HOOKLINE=build/hookline tests/run e2e
 install: all
 	install -D build/hookline $(DESTDIR)$(PREFIX)/bin/hookline
