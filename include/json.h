@@ -1,8 +1,10 @@
 /* json - look-ups in JSON text by path, without a tree: one pass, no recursion, no allocation.
  *
- * Paths are "type", "data.id", "items.0.id"; keys hold no dots. The scanner skips over what it does
- * not need; it accepts only what RFC 8259 accepts on the way to the answer. Of a repeated key the
- * first counts. Depth is limited only by the text: nesting is counted, not recursed. Pure. */
+ * Paths are "type", "data.id", "items.0.id"; keys hold no dots. What the scanner passes on its way
+ * must be RFC 8259 (but for UTF-8, which only json_valid checks); it stops when every path has its
+ * answer, so what is broken behind that is not seen. RFC 8259 leaves repeated names open; here the
+ * first member of that name counts, on every step: where the first "data" has no "id", there is no
+ * "data.id", whatever a second "data" holds. Nesting deeper than 131,072 is called broken. Pure. */
 #pragma once
 
 #include "buf.h"
@@ -24,7 +26,7 @@ struct json_value {
     bool escaped;    /* a string with backslashes: json_unescape it before use */
 };
 
-/* JSON_NONE when the path is not there or the text is broken before it. */
+/* JSON_NONE when the path is not there or the text is broken before or in it. */
 struct json_value json_find(struct span text, struct span path);
 /* Several paths in one pass: out[i] answers paths[i]. At most 8. */
 void json_find_all(struct span text, const struct span *paths, size_t n, struct json_value *out);

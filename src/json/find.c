@@ -1,183 +1,262 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Look-ups by path in one pass. Values that no path leads to are skipped by counting brackets; the
- * only recursion is into the objects that a path names, so its depth is that of the path. */
-#include "json.h"
-
+/* Look-ups by path: one pass over the text, each byte looked at once, no recursion, no allocation.
+ *
+ * A path descends with the first member that its next key names and never comes back: when that
+ * member ends without an answer, there is none. So a path is one position (what is left of it, and
+ * the depth at which it looks), whatever the text does, and the pass ends with the last path. The
+ * brackets that are open are a bit each. A broken text ends the pass; what was found before stays.
+ */
 #include <string.h>
 
-#define PATHS_MAX 8
+#include "room.h"
 
-struct look {
-    struct span rest; /* of the path, below where we are; p == NULL: not on this branch */
-    size_t slot;
+#define PATHS_MAX 8
+#define DEPTH_MAX (1 << 17) /* 16 KiB of bits */
+#define KEY_MAX 512         /* longer keys with escapes match nothing */
+
+struct want {
+    struct span rest; /* of the path, behind what was matched; p == NULL: all of it was */
+    size_t depth;     /* of the members it is compared with, or of the answer that is open */
+    uint64_t index;   /* in an array: elements still to pass */
 };
 
-static const char *blanks(const char *p, const char *end)
+struct walk {
+    const char *p, *end;
+    struct json_value *out;
+    struct want want[PATHS_MAX];
+    size_t n;
+    unsigned looking,
+        open;      /* bits of want: on the way down; answered, but the end is not reached */
+    unsigned here; /* those of looking that wait for a member of this object or array */
+    size_t depth;
+    uint64_t object[DEPTH_MAX / 64]; /* a bit a level; else it is an array */
+};
+
+#define BIT(i) (1u << (i))
+
+static bool in_object(const struct walk *w)
 {
-    while (p < end && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r'))
-        p++;
-    return p;
+    return w->object[(w->depth - 1) / 64] >> (w->depth - 1) % 64 & 1;
 }
 
-/* p behind the opening quote; returns the closing one, or NULL. */
-static const char *string_end(const char *p, const char *end, bool *escaped)
+/* Array elements are counted down, so a path's number is read once. "01" names no element. */
+static bool index_of(struct want *want)
 {
-    *escaped = false;
-    for (; p < end; p++) {
-        if (*p == '"')
-            return p;
-        if ((unsigned char)*p < 0x20)
-            return NULL;
-        if (*p == '\\') {
-            *escaped = true;
-            if (++p == end)
-                return NULL;
+    struct span rest = want->rest, first = span_cut(&rest, '.');
+
+    return span_u64(first, &want->index) && (first.n == 1 || first.p[0] != '0');
+}
+
+/* w->p at the opening bracket; hits are the paths that this value was for. */
+static bool enter(struct walk *w, unsigned hits)
+{
+    bool object = *w->p == '{';
+    uint64_t bit = UINT64_C(1) << w->depth % 64;
+
+    if (w->depth == DEPTH_MAX)
+        return false;
+    if (w->depth % 64 == 0)
+        w->object[w->depth / 64] = 0;
+    w->object[w->depth / 64] = (w->object[w->depth / 64] & ~bit) | (object ? bit : 0);
+    w->depth++;
+    for (size_t i = 0; hits >> i; i++) {
+        if (!(hits & BIT(i)))
+            continue;
+        w->want[i].depth = w->depth;
+        if (!w->want[i].rest.p) {
+            w->out[i].raw.p = w->p;
+            w->open |= BIT(i);
+        }
+        if (!w->want[i].rest.p || (!object && !index_of(&w->want[i])))
+            w->looking &= ~BIT(i);
+    }
+    w->here = hits & w->looking;
+    w->p++;
+    return true;
+}
+
+/* w->p at the closing bracket. Paths that still look in here are at their end. */
+static void leave(struct walk *w)
+{
+    w->p++;
+    w->here = 0;
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->want[i].depth == w->depth) {
+            if (w->open & BIT(i)) {
+                w->out[i].type = in_object(w) ? JSON_OBJECT : JSON_ARRAY;
+                w->out[i].raw.n = (size_t)(w->p - w->out[i].raw.p);
+            }
+            w->looking &= ~BIT(i);
+            w->open &= ~BIT(i);
+        } else if (w->want[i].depth == w->depth - 1) {
+            w->here |= w->looking & BIT(i);
         }
     }
-    return NULL;
+    w->depth--;
 }
 
-static const char *nested_end(const char *p, const char *end)
+static const char *scalar_end(const char *p, const char *end, struct json_value *v)
 {
-    size_t depth = 0;
+    switch (*p) {
+    case '"':
+        v->type = JSON_STRING;
+        return token_string(p, end, &v->escaped);
+    case 't':
+        v->type = JSON_TRUE;
+        return token_word(p, end, S("true"));
+    case 'f':
+        v->type = JSON_FALSE;
+        return token_word(p, end, S("false"));
+    case 'n':
+        v->type = JSON_NULL;
+        return token_word(p, end, S("null"));
+    default:
+        v->type = JSON_NUMBER;
+        return token_number(p, end);
+    }
+}
+
+/* "1x" is no number with something behind it. */
+static bool delimited(const char *p, const char *end)
+{
+    return p == end || (*p && strchr(" \t\r\n,]}", *p));
+}
+
+static bool scalar(struct walk *w, unsigned hits)
+{
+    struct json_value v = { .type = JSON_NONE };
+    const char *start = w->p, *stop = scalar_end(start, w->end, &v);
+
+    if (!stop || !delimited(stop, w->end))
+        return false;
+    w->p = stop;
+    v.raw = v.type == JSON_STRING ? span_of(start + 1, (size_t)(stop - start - 2))
+                                  : span_of(start, (size_t)(stop - start));
+    for (size_t i = 0; hits >> i; i++)
+        if (hits & BIT(i) && !w->want[i].rest.p)
+            w->out[i] = v;
+    w->looking &= ~hits;
+    return true;
+}
+
+/* Moves the paths that name this key; they look at no other member of this object. */
+static unsigned match_key(struct walk *w, struct span key)
+{
+    unsigned hits = 0;
+
+    for (size_t i = 0; w->here >> i; i++) {
+        struct span rest = w->want[i].rest;
+        if (!(w->here & BIT(i)) || !span_eq(span_cut(&rest, '.'), key))
+            continue;
+        w->want[i].rest = rest;
+        hits |= BIT(i);
+    }
+    w->here &= ~hits;
+    return hits;
+}
+
+static unsigned match_index(struct walk *w)
+{
+    unsigned hits = 0;
+
+    for (size_t i = 0; w->here >> i; i++) {
+        if (!(w->here & BIT(i)) || w->want[i].index--)
+            continue;
+        span_cut(&w->want[i].rest, '.');
+        hits |= BIT(i);
+    }
+    w->here &= ~hits;
+    return hits;
+}
+
+/* The same name may be spelled with escapes. */
+static unsigned match_escaped(struct walk *w, struct span raw)
+{
+    char text[KEY_MAX];
+    struct buf key = { text, 0, sizeof text }; /* never grows: a text is as long as its escapes */
+
+    return raw.n <= sizeof text && json_unescape(raw, &key) ? match_key(w, buf_as_span(&key)) : 0;
+}
+
+/* w->p where a member begins, which in an object is its key; leaves it at the value. */
+static bool member(struct walk *w, unsigned *hits)
+{
+    const char *start = w->p, *stop;
+    struct span raw;
     bool escaped;
 
-    for (; p < end; p++) {
-        switch (*p) {
-        case '{':
-        case '[':
-            depth++;
-            break;
-        case '}':
-        case ']':
-            if (--depth == 0)
-                return p + 1;
-            break;
-        case '"':
-            if (!(p = string_end(p + 1, end, &escaped)))
-                return NULL;
-        }
+    if (!in_object(w)) {
+        *hits = w->here ? match_index(w) : 0;
+        return true;
     }
-    return NULL;
-}
-
-static const char *word_end(const char *p, const char *end)
-{
-    const char *start = p;
-
-    while (p < end && ((*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') || *p == '-' ||
-                       *p == '+' || *p == '.' || *p == 'E'))
-        p++;
-    return p == start ? NULL : p;
-}
-
-static enum json_type word_type(struct span w)
-{
-    if (span_eq(w, S("true")))
-        return JSON_TRUE;
-    if (span_eq(w, S("false")))
-        return JSON_FALSE;
-    if (span_eq(w, S("null")))
-        return JSON_NULL;
-    return w.p[0] == '-' || (w.p[0] >= '0' && w.p[0] <= '9') ? JSON_NUMBER : JSON_NONE;
-}
-
-/* Reads over one value; NULL when it is broken. */
-static const char *read_value(const char *p, const char *end, struct json_value *v)
-{
-    const char *stop;
-
-    *v = (struct json_value){ .type = JSON_NONE };
-    if (p == end)
-        return NULL;
-    if (*p == '"') {
-        stop = string_end(p + 1, end, &v->escaped);
-        if (!stop)
-            return NULL;
-        v->type = JSON_STRING;
-        v->raw = span_of(p + 1, (size_t)(stop - p - 1));
-        return stop + 1;
-    }
-    stop = *p == '{' || *p == '[' ? nested_end(p, end) : word_end(p, end);
+    stop = token_string(start, w->end, &escaped);
     if (!stop)
-        return NULL;
-    v->raw = span_of(p, (size_t)(stop - p));
-    v->type = *p == '{' ? JSON_OBJECT : *p == '[' ? JSON_ARRAY : word_type(v->raw);
-    return v->type == JSON_NONE ? NULL : stop;
+        return false;
+    raw = span_of(start + 1, (size_t)(stop - start - 2));
+    *hits = !w->here ? 0 : escaped ? match_escaped(w, raw) : match_key(w, raw);
+    w->p = token_blanks(stop, w->end);
+    if (w->p == w->end || *w->p != ':')
+        return false;
+    w->p = token_blanks(w->p + 1, w->end);
+    return true;
 }
 
-static void look_into(struct span text, const struct look *looks, size_t n, struct json_value *out);
-
-/* A member with this key (or an element with this index): who wanted it, and who wants what is in
- * it. */
-static void member(struct span key, const struct json_value *v, const struct look *looks, size_t n,
-                   struct json_value *out)
+/* Whether the object or array that we are in ends here. */
+static bool closes(const struct walk *w)
 {
-    struct look below[PATHS_MAX];
-    size_t deeper = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        struct span rest = looks[i].rest, first = span_cut(&rest, '.');
-        if (!span_eq(first, key))
-            continue;
-        if (rest.p)
-            below[deeper++] = (struct look){ rest, looks[i].slot };
-        else if (out[looks[i].slot].type == JSON_NONE)
-            out[looks[i].slot] = *v;
-    }
-    if (deeper && (v->type == JSON_OBJECT || v->type == JSON_ARRAY))
-        look_into(v->raw, below, deeper, out);
+    return w->p < w->end && *w->p == (in_object(w) ? '}' : ']');
 }
 
-static const char *object_key(const char *p, const char *end, struct json_value *key)
+static void walk(struct walk *w)
 {
-    if (p == end || *p != '"' || !(p = read_value(p, end, key)))
-        return NULL;
-    p = blanks(p, end);
-    return p < end && *p == ':' ? blanks(p + 1, end) : NULL;
-}
+    unsigned hits = w->looking;
 
-/* text is a whole object or array with its brackets. */
-static void look_into(struct span text, const struct look *looks, size_t n, struct json_value *out)
-{
-    const char *end = text.p + text.n - 1, *p = blanks(text.p + 1, end);
-    bool object = text.p[0] == '{';
-    char index[24];
-    unsigned count = 0;
-
-    while (p < end) {
-        struct json_value key = { .type = JSON_STRING }, v;
-        if (object && !(p = object_key(p, end, &key)))
-            return;
-        if (!(p = read_value(p, end, &v)))
-            return;
-        if (!object) {
-            struct buf b = { index, 0, sizeof index };
-            buf_printf(&b, "%u", count++);
-            key.raw = buf_as_span(&b);
+    while (w->p < w->end) {
+        if (*w->p != '{' && *w->p != '[') {
+            if (!scalar(w, hits))
+                return;
+        } else {
+            if (!enter(w, hits))
+                return;
+            w->p = token_blanks(w->p, w->end);
+            if (!closes(w)) {
+                if (!member(w, &hits))
+                    return;
+                continue;
+            }
         }
-        if (!key.escaped)
-            member(key.raw, &v, looks, n, out);
-        p = blanks(p, end);
-        if (p < end && *p++ != ',')
+        for (w->p = token_blanks(w->p, w->end); w->depth && closes(w);
+             w->p = token_blanks(w->p, w->end))
+            leave(w);
+        if (!(w->looking | w->open) || w->p == w->end || *w->p != ',')
             return;
-        p = blanks(p, end);
+        w->p = token_blanks(w->p + 1, w->end);
+        if (!member(w, &hits))
+            return;
     }
 }
 
 void json_find_all(struct span text, const struct span *paths, size_t n, struct json_value *out)
 {
-    struct look looks[PATHS_MAX];
-    struct json_value top;
-    const char *end = text.p + text.n, *p = text.n ? blanks(text.p, end) : end;
+    struct walk w; /* not zeroed: the bits of a level are set when it is entered */
 
-    n = MIN(n, (size_t)PATHS_MAX);
-    for (size_t i = 0; i < n; i++) {
-        looks[i] = (struct look){ paths[i], i };
+    w.n = MIN(n, (size_t)PATHS_MAX);
+    w.looking = BIT(w.n) - 1;
+    w.open = w.here = 0;
+    w.depth = 0;
+    w.out = out;
+    for (size_t i = 0; i < w.n; i++) {
+        w.want[i] = (struct want){ .rest = paths[i] };
         out[i] = (struct json_value){ .type = JSON_NONE };
     }
-    if (n && p < end && (*p == '{' || *p == '[') && read_value(p, end, &top))
-        look_into(top.raw, looks, n, out);
+    if (!w.n || !text.n)
+        return;
+    w.end = text.p + text.n;
+    w.p = token_blanks(text.p, w.end);
+    walk(&w);
+    for (size_t i = 0; i < w.n; i++)
+        if (out[i].type == JSON_NONE) /* an answer whose end never came */
+            out[i].raw = SPAN_NONE;
 }
 
 struct json_value json_find(struct span text, struct span path)

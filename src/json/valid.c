@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Is it one valid JSON text (RFC 8259)? And what a string with escapes means. Iterative: the
  * nesting is a bit a level, object or array. */
-#include "json.h"
-
 #include <string.h>
+
+#include "room.h"
 
 #define DEPTH_MAX 512
 
 struct text {
-    const unsigned char *p, *end;
+    const char *p, *end;
 };
 
 static void blanks(struct text *t)
 {
-    while (t->p < t->end && (*t->p == ' ' || *t->p == '\t' || *t->p == '\n' || *t->p == '\r'))
-        t->p++;
+    t->p = token_blanks(t->p, t->end);
 }
 
-static bool take(struct text *t, unsigned char c)
+static bool take(struct text *t, char c)
 {
     if (t->p == t->end || *t->p != c)
         return false;
@@ -25,97 +24,41 @@ static bool take(struct text *t, unsigned char c)
     return true;
 }
 
-static int hex4(const unsigned char *p)
+/* What a token function returned. */
+static bool took(struct text *t, const char *stop)
 {
-    int v = 0;
-
-    for (int i = 0; i < 4; i++) {
-        unsigned char c = p[i], l = c | 32;
-        if (c >= '0' && c <= '9')
-            v = v << 4 | (c - '0');
-        else if (l >= 'a' && l <= 'f')
-            v = v << 4 | (l - 'a' + 10);
-        else
-            return -1;
-    }
-    return v;
+    if (stop)
+        t->p = stop;
+    return stop != NULL;
 }
 
-/* RFC 3629 */
-static bool utf8(struct text *t)
+/* Bytes of one character after RFC 3629; 0 when it is none. */
+static size_t utf8(const unsigned char *p, size_t left)
 {
-    const unsigned char *p = t->p;
     size_t n = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
 
-    if (!n || n > (size_t)(t->end - p))
-        return false;
+    if (n > left)
+        return 0;
     for (size_t i = 1; i < n; i++)
         if ((p[i] & 0xc0) != 0x80)
-            return false;
+            return 0;
     if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) || (*p == 0xf0 && p[1] < 0x90) ||
         (*p == 0xf4 && p[1] > 0x8f))
-        return false;
-    t->p += n;
-    return true;
-}
-
-static bool escape(struct text *t)
-{
-    if (t->p == t->end)
-        return false;
-    if (*t->p == 'u') {
-        if (t->end - t->p < 5 || hex4(t->p + 1) < 0)
-            return false;
-        t->p += 5;
-        return true;
-    }
-    return *t->p && strchr("\"\\/bfnrt", *t->p++) != NULL;
+        return 0;
+    return n;
 }
 
 static bool string(struct text *t)
 {
-    if (!take(t, '"'))
+    const unsigned char *p = (const unsigned char *)t->p, *stop;
+    bool escaped;
+
+    if (!took(t, token_string(t->p, t->end, &escaped)))
         return false;
-    while (t->p < t->end) {
-        if (take(t, '"'))
-            return true;
-        if (*t->p < 0x20 || (take(t, '\\') ? !escape(t) : !utf8(t)))
+    stop = (const unsigned char *)t->p;
+    for (size_t n; p < stop; p += n)
+        if (!(n = utf8(p, (size_t)(stop - p))))
             return false;
-    }
-    return false;
-}
-
-static bool digits(struct text *t)
-{
-    const unsigned char *start = t->p;
-
-    while (t->p < t->end && *t->p >= '0' && *t->p <= '9')
-        t->p++;
-    return t->p > start;
-}
-
-static bool number(struct text *t)
-{
-    take(t, '-');
-    if (!take(t, '0') && !digits(t))
-        return false;
-    if (take(t, '.') && !digits(t))
-        return false;
-    if (take(t, 'e') || take(t, 'E')) {
-        if (!take(t, '+'))
-            take(t, '-');
-        return digits(t);
-    }
-    return true;
-}
-
-static bool word(struct text *t, const char *w)
-{
-    size_t n = strlen(w);
-
-    if ((size_t)(t->end - t->p) < n || memcmp(t->p, w, n))
-        return false;
-    t->p += n;
     return true;
 }
 
@@ -125,13 +68,13 @@ static bool scalar(struct text *t)
     case '"':
         return string(t);
     case 't':
-        return word(t, "true");
+        return took(t, token_word(t->p, t->end, S("true")));
     case 'f':
-        return word(t, "false");
+        return took(t, token_word(t->p, t->end, S("false")));
     case 'n':
-        return word(t, "null");
+        return took(t, token_word(t->p, t->end, S("null")));
     default:
-        return number(t);
+        return took(t, token_number(t->p, t->end));
     }
 }
 
@@ -147,7 +90,7 @@ static bool key(struct text *t)
 
 bool json_valid(struct span s)
 {
-    struct text t = { (const unsigned char *)s.p, (const unsigned char *)s.p + s.n };
+    struct text t = { s.p, s.p + s.n };
     bool object[DEPTH_MAX];
     size_t depth = 0;
 
@@ -197,10 +140,9 @@ static void put_utf8(struct buf *out, unsigned c)
 }
 
 /* p behind "\u"; returns behind what was used, NULL for a lone surrogate. */
-static const unsigned char *unicode(const unsigned char *p, const unsigned char *end,
-                                    struct buf *out)
+static const char *unicode(const char *p, const char *end, struct buf *out)
 {
-    int high = end - p < 4 ? -1 : hex4(p), low;
+    int high = token_hex4(p, end), low;
 
     if (high < 0 || (high >= 0xdc00 && high < 0xe000))
         return NULL;
@@ -209,7 +151,8 @@ static const unsigned char *unicode(const unsigned char *p, const unsigned char 
         put_utf8(out, (unsigned)high);
         return p;
     }
-    if (end - p < 6 || p[0] != '\\' || p[1] != 'u' || (low = hex4(p + 2)) < 0xdc00 || low >= 0xe000)
+    if (end - p < 6 || p[0] != '\\' || p[1] != 'u' || (low = token_hex4(p + 2, end)) < 0xdc00 ||
+        low >= 0xe000)
         return NULL;
     put_utf8(out, 0x10000u + ((unsigned)(high - 0xd800) << 10) + (unsigned)(low - 0xdc00));
     return p + 6;
@@ -218,12 +161,12 @@ static const unsigned char *unicode(const unsigned char *p, const unsigned char 
 bool json_unescape(struct span raw, struct buf *out)
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    const unsigned char *p = (const unsigned char *)raw.p, *end = p + raw.n;
+    const char *p = raw.p, *end = p + raw.n;
 
     while (p && p < end) {
         const char *at;
         if (*p != '\\') {
-            buf_addc(out, (char)*p++);
+            buf_addc(out, *p++);
         } else if (++p < end && *p == 'u') {
             p = unicode(p + 1, end, out);
         } else if (p < end && *p && (at = strchr(from, *p))) {
