@@ -71,12 +71,14 @@ class Load:
         self.port, self.total, self.keys = port, total, keys
         self.sent, self.acked, self.lock = {}, {}, threading.Lock()
         self.refused = {}
-        self.next, self.stopping = 0, False
+        self.next, self.stopping, self.going = 0, False, threading.Event()
+        self.going.set()
         self.threads = [threading.Thread(target=self.run) for _ in range(connections)]
         for t in self.threads:
             t.start()
 
     def make(self):
+        self.going.wait()
         with self.lock:
             if self.stopping or (self.total is not None and self.next >= self.total):
                 return None
@@ -111,20 +113,34 @@ class Load:
         if c:
             c.close()
 
+    def hold(self):
+        """No new requests until go_on(); those under way are still answered."""
+        self.going.clear()
+
+    def go_on(self):
+        self.going.set()
+
+    def acked_so_far(self):
+        with self.lock:
+            return dict(self.acked)
+
     def join(self):
         for t in self.threads:
             t.join()
 
     def stop(self):
         self.stopping = True
+        self.going.set()
         self.join()
 
 
-def audit(load, delivered, name):
+def audit(load, delivered, name, acked=None):
     """FAULTS, the audit: acked in delivered; delivered in sent, bytes equal; per key the first deliveries in
     LSN order; nothing delivered that was refused. Returns how many were delivered more than once.
 
-    delivered: (id, lsn, key, body) in the order of the sink, per key."""
+    delivered: (id, lsn, key, body) in the order of the sink, per key. acked: what was acknowledged before it
+    was read, where the load goes on."""
+    acked = load.acked if acked is None else acked
     first, repeats, last = {}, 0, {}
     for ident, lsn, key, body in delivered:
         assert ident in load.sent, f'{name}: {ident} was never sent'
@@ -136,9 +152,9 @@ def audit(load, delivered, name):
             continue
         assert last.get(key, 0) < lsn, f'{name}: order of {key}: {lsn} behind {last[key]}'
         first[ident] = last[key] = lsn
-    lost = [i for i in load.acked if i not in first]
-    assert not lost, f'{name}: {len(lost)} of {len(load.acked)} acknowledged events are lost, e.g. {lost[:3]}'
-    for ident, lsn in load.acked.items():
+    lost = [i for i in acked if i not in first]
+    assert not lost, f'{name}: {len(lost)} of {len(acked)} acknowledged events are lost, e.g. {lost[:3]}'
+    for ident, lsn in acked.items():
         assert first[ident] == lsn, f'{name}: {ident} was acknowledged as {lsn} and delivered as {first[ident]}'
     return repeats
 

@@ -54,6 +54,12 @@ class Process:
             self.p.wait()
             self.p = None
 
+    def pause(self):
+        self.p.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.p.send_signal(signal.SIGCONT)
+
     def stop(self, seconds=60):
         if not self.p:
             return None
@@ -115,6 +121,9 @@ sources:{sources}
     def drained(self, sink):
         s = self.status()
         return s['sinks'][sink]['lsn'] >= s['log']['durable_lsn']
+
+    def passed(self, sink, lsn):
+        return self.status()['sinks'][sink]['lsn'] >= lsn
 
     def reload(self):
         self.p.send_signal(signal.SIGHUP)

@@ -13,13 +13,13 @@ kafka = None
 hookline = None
 
 
-def redis_sink():
-    return f'  r: {{ redis: {{ url: "unix:{redis.socket}" }} }}'
+def redis_sink(more=''):
+    return f'  r: {{ redis: {{ url: "unix:{redis.socket}" }}{more} }}'
 
 
-def kafka_sink():
+def kafka_sink(inside='', more=''):
     return (f'  k: {{ kafka: {{ brokers: "{kafka.broker}", create: {{ partitions: 3, replication: 1 }}, '
-            'properties: { reconnect.backoff.max.ms: 500 } } }')
+            f'properties: {{ reconnect.backoff.max.ms: 500 }}{inside} }}{more} }}')
 
 
 ODD = {
@@ -143,19 +143,37 @@ def kill_under_load():
 
 
 def kill_again_and_again():
-    """case 26: kill -9 at random moments, again and again, under load"""
-    h = Hookline(redis_sink()).start()
-    load = Load(h.port, connections=16)
+    """case 26: kill -9 at random moments under load, both sinks; the audit after every kill"""
+    window = 500
+    sinks = {'r': lambda: from_redis(redis)}
+    config = redis_sink(f', in_flight: {{ events: {window} }}')
     try:
-        for _ in range(ROUNDS):
+        need_kafka()
+        sinks['k'] = lambda: from_kafka(kafka, 'kills')
+        config += '\n' + kafka_sink(', topic: kills', f', in_flight: {{ events: {window} }}')
+    except Skip:
+        pass
+    h = Hookline(config).start()
+    load = Load(h.port, connections=8)
+    repeats = dict.fromkeys(sinks, 0)
+    try:
+        for n in range(ROUNDS):
             time.sleep(random.uniform(0.05, 0.6))
             h.kill()
             h.start()
-        time.sleep(0.3)
+            load.hold()  # so that the audit, which reads everything, stays quick
+            acked = load.acked_so_far()
+            for sink, read in sinks.items():
+                until(f'{sink} has what was acknowledged', lambda: h.passed(sink, max(acked.values(), default=0)), 120)
+                now = audit(load, read(), f'round {n}, {sink}', acked)
+                assert now - repeats[sink] <= window, f'round {n}, {sink}: {now - repeats[sink]} came again'
+                repeats[sink] = now
+            load.go_on()
         load.stop()
-        until('redis has all', lambda: h.drained('r'), 120)
-        repeats = audit(load, from_redis(redis), 'Redis')
-        print(f'# {ROUNDS} kills, {len(load.acked)} acknowledged, 0 lost, {repeats} delivered twice')
+        for sink, read in sinks.items():
+            until(f'{sink} has all', lambda: h.drained(sink), 120)
+            assert audit(load, read(), sink) == repeats[sink], 'a repeat without a kill'
+        print(f'# {ROUNDS} kills, {len(load.acked)} acknowledged, 0 lost, delivered twice: {repeats}')
     finally:
         load.stop()
         stop_all(h)
@@ -201,6 +219,36 @@ def kill_kafka():
         stop_all(h)
 
 
+def both_stand_still():
+    """case 37: the broker and Redis stopped for 20 s (SIGSTOP): acknowledgements go on, everything arrives, order kept"""
+    need_kafka()
+    h = Hookline(redis_sink() + '\n' + kafka_sink(', topic: still')).start()
+    load = Load(h.port, connections=4)
+    try:
+        until('some', lambda: len(load.acked) > 500)
+        kafka.pause()
+        redis.pause()
+        before = len(load.acked)
+        time.sleep(20)
+        assert len(load.acked) > before + 500 and h.get('/readyz')[0] == 200
+        s = h.status()['sinks']
+        assert s['r']['state'] == 'retrying' and s['r']['reason'], s
+        kafka.resume()
+        redis.resume()
+        load.stop()
+        until('redis has all', lambda: h.drained('r'), 120)
+        until('kafka has all', lambda: h.drained('k'), 120)
+        repeats = audit(load, from_redis(redis), 'Redis')
+        assert audit(load, from_kafka(kafka, 'still'), 'Kafka') == 0
+        print(f'# {len(load.acked)} acknowledged, 0 lost, Redis: {repeats} delivered twice, Kafka: 0')
+    finally:
+        kafka.resume()
+        redis.resume()
+        load.stop()
+        stop_all(h)
+        redis('FLUSHALL')
+
+
 def one_dead_sink():
     """P9: one dead sink stops neither the acknowledgements nor the other sink"""
     dead = '  dead: { redis: { url: "unix:/nonexistent/s" } }'
@@ -227,7 +275,7 @@ try:
     redis.start()
     only = os.environ.get('TEST')
     tests = (odd_bodies_redis, refusals, pipelining, one_dead_sink, kill_again_and_again, kill_redis, odd_bodies_kafka,
-              kill_under_load, kill_kafka)
+              kill_under_load, kill_kafka, both_stand_still)
     Tap().run(*[t for t in tests if not only or t.__name__ in only.split(',')])
 finally:
     stop_all(redis, kafka)
