@@ -142,6 +142,7 @@ struct http_reply {
     bool stream; /* no Content-Length: the connection's end ends it (close is implied) */
 };
 void http_write_reply(struct buf *out, const struct http_reply *r);
-/* {"error":"CODE","detail":"..."} with Retry-After and Allow where the code has them. */
-void http_write_error(struct buf *out, enum http_error e, const char *detail, bool close,
-                      const char *allow);
+/* {"error":"CODE","detail":"..."} with Retry-After and Allow where the code has them; of `how` only
+ * head, close and http10 count. */
+void http_write_error(struct buf *out, const struct http_reply *how, enum http_error e,
+                      const char *detail, const char *allow);

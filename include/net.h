@@ -72,10 +72,13 @@ void net_stop_listening(struct net_server *s);
 /* From now on answers say Connection: close and idle connections are closed. */
 void net_drain(struct net_server *s);
 size_t net_connections(const struct net_server *s);
+/* Requests without an answer, and connections whose answers the kernel has not taken yet. */
 size_t net_unanswered(const struct net_server *s);
 void net_server_free(struct net_server *s); /* closes everything that is left */
 
-/* Takes the request. `reply` without close: the server adds what the connection needs. */
+/* Takes the request. `reply` without close, head, http10: the server adds what the connection
+ * needs.
+ */
 void net_answer(struct net_request *req, const struct http_reply *reply);
 void net_answer_error(struct net_request *req, enum http_error e, const char *detail,
                       const char *allow);
@@ -83,7 +86,8 @@ void net_answer_error(struct net_request *req, enum http_error e, const char *de
 /* Gives a kept request back, answered or not yet sent; it is not the handler's any more. */
 void net_request_release(struct net_request *req);
 
-/* A stream (server-sent events): headers now, pieces later. `closed` runs once when the client left
+/* A stream (server-sent events), begun by the handler before it returns: headers now, pieces later.
+ * `closed` runs once when the client left
  * or net_stream_end was called; the stream is dead after it. */
 struct net_stream;
 struct net_stream *net_answer_stream(struct net_request *req, const struct http_reply *reply,

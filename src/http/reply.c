@@ -119,8 +119,8 @@ void http_write_reply(struct buf *out, const struct http_reply *r)
         buf_span(out, r->body);
 }
 
-void http_write_error(struct buf *out, enum http_error e, const char *detail, bool close,
-                      const char *allow)
+void http_write_error(struct buf *out, const struct http_reply *how, enum http_error e,
+                      const char *detail, const char *allow)
 {
     const struct http_error_info *info = http_error(e);
     struct buf body = BUF_INIT, extra = BUF_INIT;
@@ -136,7 +136,9 @@ void http_write_error(struct buf *out, enum http_error e, const char *detail, bo
                                                 .content_type = "application/json",
                                                 .extra = buf_as_span(&extra),
                                                 .body = buf_as_span(&body),
-                                                .close = close });
+                                                .head = how->head,
+                                                .close = how->close,
+                                                .http10 = how->http10 });
     buf_free(&body);
     buf_free(&extra);
 }

@@ -52,8 +52,9 @@ static enum http_error on_head(struct net_request *req, void *arg)
     const struct source_plan *plan = route(t, req, &token);
     uint64_t body_max;
 
-    if (!plan)
-        return HTTP_ERR_NOT_FOUND;
+    if (!plan) /* CONNECT and OPTIONS name other things than a path: no path takes them */
+        return http_path(&req->http, req->bytes).p[0] == '/' ? HTTP_ERR_NOT_FOUND
+                                                             : HTTP_ERR_METHOD_NOT_ALLOWED;
     if (req->http.method != METHOD_POST)
         return HTTP_ERR_METHOD_NOT_ALLOWED;
     body_max = source_info(plan)->body_bytes;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One connection: bytes in, requests to the handler, answers out in order.
  *
- * A connection is reading (EV_READ armed) unless it is closing or has as many requests waiting as
- * it may. Answers are sent at once; only what the kernel does not take waits in `out` with EV_WRITE
- * armed. A connection that ends is marked dead and freed by the next tick, never in its own
- * callback. */
+ * A connection is reading (EV_READ armed) unless it is closing, has as many requests waiting as it
+ * may, or has answers that the client does not take: so what it holds is bounded. Answers are sent
+ * at once; only what the kernel does not take waits in `out` with EV_WRITE armed. A connection that
+ * ends is marked dead and freed by the next tick, never in its own callback. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,6 +17,7 @@
 #include "room.h"
 
 #define LINGER_BYTES (64u << 10)
+#define CHUNKED_READ (16u << 10) /* at most so much can be behind a body of unknown length */
 
 void conn_set_wait(struct net_conn *c, enum wait w)
 {
@@ -32,15 +33,32 @@ void conn_set_wait(struct net_conn *c, enum wait w)
     TAILQ_INSERT_TAIL(&s->waits[w], c, waiting);
 }
 
+/* Whether a further request may be looked at. */
+static bool takes_requests(const struct net_conn *c)
+{
+    return !c->closing && !c->paused && !c->out.n;
+}
+
+/* A stream and a lingering close read only to notice the end. */
+static bool wants_read(const struct net_conn *c)
+{
+    return !c->eof && (c->stream || c->wait == WAIT_LINGER || takes_requests(c));
+}
+
 static void set_events(struct net_conn *c)
 {
-    bool read = !c->eof && (!c->paused || c->closing);
-    short what = (short)(EV_PERSIST | (read ? EV_READ : 0) | (c->want_write ? EV_WRITE : 0));
+    short what = (short)((wants_read(c) ? EV_READ : 0) | (c->out.n ? EV_WRITE : 0));
 
+    if (what == c->armed)
+        return;
+    c->server->writing += !!(what & EV_WRITE);
+    c->server->writing -= !!(c->armed & EV_WRITE);
+    c->armed = what;
     event_del(&c->ev);
-    event_assign(&c->ev, c->server->base, c->fd, what, conn_on_event, c);
-    if (read || c->want_write)
-        event_add(&c->ev, NULL);
+    if (!what)
+        return;
+    event_assign(&c->ev, c->server->base, c->fd, (short)(what | EV_PERSIST), conn_on_event, c);
+    event_add(&c->ev, NULL);
 }
 
 void conn_new(struct net_server *s, int fd)
@@ -54,6 +72,7 @@ void conn_new(struct net_server *s, int fd)
                sizeof one); /* fails on Unix sockets; no matter */
     event_assign(&c->ev, s->base, fd, EV_READ | EV_PERSIST, conn_on_event, c);
     event_add(&c->ev, NULL);
+    c->armed = EV_READ;
     TAILQ_INSERT_TAIL(&s->all, c, all);
     s->conns++;
     conn_set_wait(c, WAIT_FIRST);
@@ -81,6 +100,7 @@ void conn_close(struct net_conn *c)
     c->dead = true;
     conn_set_wait(c, WAIT_NONE);
     event_del(&c->ev);
+    s->writing -= !!(c->armed & EV_WRITE);
     close(c->fd);
     if (c->reading)
         request_recycle(c->reading);
@@ -103,6 +123,7 @@ static void start_closing(struct net_conn *c, bool linger)
 {
     c->closing = true;
     c->linger |= linger;
+    c->continue_due = false;
     if (c->reading)
         request_recycle(c->reading);
     c->reading = NULL;
@@ -112,7 +133,7 @@ static void start_closing(struct net_conn *c, bool linger)
  * could take the answer away from the client (RFC 9112 section 9.6). */
 static void finish(struct net_conn *c)
 {
-    if (!c->linger) {
+    if (!c->linger || c->eof) {
         conn_close(c);
         return;
     }
@@ -120,7 +141,6 @@ static void finish(struct net_conn *c)
         return;
     shutdown(c->fd, SHUT_WR);
     conn_set_wait(c, WAIT_LINGER);
-    set_events(c);
 }
 
 /* Sends from p; keeps what the kernel does not take. False: the connection is dead. */
@@ -141,15 +161,10 @@ static bool send_or_keep(struct net_conn *c, const char *p, size_t n)
     return true;
 }
 
+/* Sets the deadline and the events that the connection is under now. */
 static void after_output(struct net_conn *c)
 {
-    bool waiting = c->out.n > 0;
-
-    if (waiting != c->want_write) {
-        c->want_write = waiting;
-        set_events(c);
-    }
-    if (waiting) {
+    if (c->out.n) {
         if (c->wait != WAIT_REPLY)
             conn_set_wait(c, WAIT_REPLY);
     } else if (c->closing && !c->first && !c->stream) {
@@ -161,6 +176,17 @@ static void after_output(struct net_conn *c)
     } else if (c->wait == WAIT_REPLY || c->wait == WAIT_NONE) {
         conn_set_wait(c, c->reading->http.body_off ? WAIT_BODY : WAIT_HEADER);
     }
+    if (!c->dead)
+        set_events(c);
+}
+
+/* A client that pipelines takes an interim answer for that of its oldest request. */
+static bool send_continue(struct net_conn *c)
+{
+    if (!c->continue_due || c->first)
+        return true;
+    c->continue_due = false;
+    return send_or_keep(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 }
 
 static void process(struct net_conn *c);
@@ -168,9 +194,6 @@ static void process(struct net_conn *c);
 /* Sends every answer that is due, in order. */
 void conn_flush(struct net_conn *c)
 {
-    struct net_server *s = c->server;
-    bool was_full = c->paused;
-
     while (c->first && c->first->answered) {
         struct net_request *req = c->first;
         bool close_after = req->close;
@@ -186,13 +209,11 @@ void conn_flush(struct net_conn *c)
         if (close_after)
             start_closing(c, true);
     }
-    if (c->paused && c->queued < s->limits.pipeline && !c->closing) {
-        c->paused = false;
-        set_events(c);
-    }
+    if (!send_continue(c))
+        return;
+    c->paused &= c->queued >= c->server->limits.pipeline;
     after_output(c);
-    if (was_full && !c->paused && !c->dead && !c->closing && c->reading && c->reading->have)
-        process(c);
+    process(c); /* what was left lying meanwhile */
 }
 
 static void enqueue(struct net_conn *c, struct net_request *req)
@@ -240,11 +261,9 @@ static void dispatch(struct net_conn *c)
     if (!req->http.keep_alive)
         c->closing = true;
     c->linger |= left && !next;
+    c->continue_due = false;
     enqueue(c, req);
-    if (c->queued >= s->limits.pipeline && !c->paused) {
-        c->paused = true;
-        set_events(c);
-    }
+    c->paused = c->queued >= s->limits.pipeline;
     conn_set_wait(c, WAIT_NONE);
     s->h.request(req, s->arg);
 }
@@ -263,9 +282,9 @@ static bool handle_head(struct net_conn *c)
         conn_refuse(c, e);
         return false;
     }
-    if (req->http.expect_continue && req->http.has_body && req->have == req->http.body_off)
-        return send_or_keep(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
-    return true;
+    c->continue_due =
+        req->http.expect_continue && req->http.has_body && req->have == req->http.body_off;
+    return send_continue(c);
 }
 
 /* Room for more of the request: the rest of a body of known length at once, else double. */
@@ -285,13 +304,13 @@ static bool make_room(struct net_conn *c)
 }
 
 /* Takes what has been read as far as it goes. */
-static void process(struct net_conn *c)
+static void process_all(struct net_conn *c)
 {
-    while (c->reading && c->reading->have && !c->closing && !c->paused) {
+    while (!c->dead && c->reading && c->reading->have && takes_requests(c)) {
         struct net_request *req = c->reading;
         switch (http_parse(&req->http, req->bytes, req->have, &c->server->limits.http)) {
         case HTTP_HEAD:
-            if (!handle_head(c) || c->dead)
+            if (!handle_head(c))
                 return;
             break;
         case HTTP_DONE:
@@ -310,15 +329,18 @@ static void process(struct net_conn *c)
             }
             return;
         }
-        if (c->dead)
-            return;
     }
 }
 
-static void stop_reading(struct net_conn *c)
+/* A handler that answers at once comes back here through conn_flush; the loop that called it goes
+ * on by itself. */
+static void process(struct net_conn *c)
 {
-    c->eof = true;
-    set_events(c);
+    if (c->processing)
+        return;
+    c->processing = true;
+    process_all(c);
+    c->processing = false;
 }
 
 /* Bytes that nobody will look at: behind a refusal, or behind the request of a stream. */
@@ -330,16 +352,16 @@ static void discard(struct net_conn *c)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     c->lingered += (uint32_t)MAX(n, 0);
-    if (n < 0 || (n == 0 && (c->stream || c->wait == WAIT_LINGER)) || c->lingered > LINGER_BYTES)
+    if (n <= 0 || c->lingered > LINGER_BYTES)
         conn_close(c);
-    else if (n == 0)
-        stop_reading(c);
 }
 
 static void receive(struct net_conn *c)
 {
     struct net_request *req = c->reading ? c->reading : (c->reading = request_take(c));
-    ssize_t n = recv(c->fd, req->bytes + req->have, req->cap - req->have, 0);
+    size_t room =
+        req->http.chunked ? MIN(req->cap - req->have, CHUNKED_READ) : req->cap - req->have;
+    ssize_t n = recv(c->fd, req->bytes + req->have, room, 0);
 
     if (n > 0) {
         req->have += (size_t)n;
@@ -356,7 +378,7 @@ static void receive(struct net_conn *c)
     /* The client has no more to say. What it asked before is still answered, unless it is gone. */
     if (n == 0 && c->first) {
         start_closing(c, false);
-        stop_reading(c);
+        c->eof = true;
         return;
     }
     conn_close(c);
@@ -375,6 +397,7 @@ static void write_out(struct net_conn *c)
     if (!c->out.n)
         buf_free(&c->out);
     after_output(c);
+    process(c);
 }
 
 void conn_on_event(evutil_socket_t fd UNUSED, short what, void *arg)
@@ -383,12 +406,14 @@ void conn_on_event(evutil_socket_t fd UNUSED, short what, void *arg)
 
     if (what & EV_WRITE && c->out.n)
         write_out(c);
-    if (c->dead || !(what & EV_READ))
-        return;
-    if (c->closing || c->stream)
-        discard(c);
-    else
-        receive(c);
+    if (!c->dead && what & EV_READ && wants_read(c)) {
+        if (c->closing)
+            discard(c);
+        else
+            receive(c);
+    }
+    if (!c->dead)
+        set_events(c);
 }
 
 void net_request_release(struct net_request *req)
@@ -400,6 +425,21 @@ void net_request_release(struct net_request *req)
 
 /* --- answers
  * ---------------------------------------------------------------------------------------- */
+
+/* What the connection adds to an answer. Only its last one says that it is the last, and nothing is
+ * taken behind that one. */
+static void add_conditions(struct net_request *req, struct http_reply *r)
+{
+    struct net_conn *c = req->conn;
+    bool last = !c || c->last == req;
+
+    r->close = !req->http.keep_alive || (last && (req->server->draining || (c && c->closing)));
+    r->http10 = req->http.http10;
+    r->head = req->http.method == METHOD_HEAD;
+    req->close = r->close;
+    if (c && r->close)
+        c->closing = true;
+}
 
 static void answered(struct net_request *req)
 {
@@ -415,11 +455,7 @@ void net_answer(struct net_request *req, const struct http_reply *reply)
 {
     struct http_reply r = *reply;
 
-    r.close |= !req->http.keep_alive || req->server->draining ||
-               (req->conn && req->conn->closing && req->conn->last == req);
-    r.http10 = req->http.http10;
-    r.head |= req->http.method == METHOD_HEAD;
-    req->close = r.close;
+    add_conditions(req, &r);
     http_write_reply(&req->reply, &r);
     answered(req);
 }
@@ -427,9 +463,10 @@ void net_answer(struct net_request *req, const struct http_reply *reply)
 void net_answer_error(struct net_request *req, enum http_error e, const char *detail,
                       const char *allow)
 {
-    req->close = !req->http.keep_alive || req->server->draining ||
-                 (req->conn && req->conn->closing && req->conn->last == req);
-    http_write_error(&req->reply, e, detail, req->close, allow);
+    struct http_reply r = { .status = 0 };
+
+    add_conditions(req, &r);
+    http_write_error(&req->reply, &r, e, detail, allow);
     answered(req);
 }
 
@@ -458,13 +495,15 @@ void net_stream_write(struct net_stream *st, struct span bytes)
 {
     struct net_conn *c = st->conn;
 
-    if (send_or_keep(c, bytes.p, bytes.n))
+    if (c->first) /* its head still waits for the answers before it */
+        buf_span(&c->last->reply, bytes);
+    else if (send_or_keep(c, bytes.p, bytes.n))
         after_output(c);
 }
 
 size_t net_stream_pending(const struct net_stream *st)
 {
-    return st->conn->out.n;
+    return st->conn->first ? st->conn->last->reply.n : st->conn->out.n;
 }
 
 void net_stream_end(struct net_stream *st)

@@ -34,9 +34,11 @@ struct net_conn {
     uint32_t queued, lingered;
     int fd;
     uint8_t wait;
-    bool closing; /* no request is read any more; close when `out` is empty */
-    bool linger;  /* the client may still be sending: read on a little before the close */
-    bool want_write, paused, eof, dead;
+    short armed;
+    bool closing;      /* no request is read any more; close when `out` is empty */
+    bool linger;       /* the client may still be sending: read on a little before the close */
+    bool continue_due; /* 100 Continue to `reading`, once all answers before it are out */
+    bool paused, processing, eof, dead;
 };
 
 struct net_stream {
@@ -63,7 +65,7 @@ struct net_server {
     struct listener *listeners;
     struct conn_list all, waits[WAITS], dead;
     struct net_request *free_requests;
-    size_t free_n, conns, unanswered;
+    size_t free_n, conns, unanswered, writing;
     struct event tick;
     bool accepting_paused, draining, listening_stopped;
 };

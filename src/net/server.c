@@ -43,7 +43,8 @@ static void turn_away(int fd)
     struct buf b = BUF_INIT;
     uint64_t left_out;
 
-    http_write_error(&b, HTTP_ERR_TOO_MANY_CONNECTIONS, NULL, true, NULL);
+    http_write_error(&b, &(struct http_reply){ .close = true }, HTTP_ERR_TOO_MANY_CONNECTIONS, NULL,
+                     NULL);
     if (send(fd, b.p, b.n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         errno = 0; /* it was a courtesy */
     shutdown(fd, SHUT_WR);
@@ -251,7 +252,7 @@ size_t net_connections(const struct net_server *s)
 
 size_t net_unanswered(const struct net_server *s)
 {
-    return s->unanswered;
+    return s->unanswered + s->writing;
 }
 
 void net_server_free(struct net_server *s)

@@ -261,7 +261,7 @@ static void every_error_has_an_answer(void **state UNUSED)
         assert_true(i->status >= 400);
         assert_true((i->status == 503) ==
                     (i->retry_after_s > 0)); /* a fault of ours says when to come back */
-        http_write_error(&b, (enum http_error)e, NULL, true, NULL);
+        http_write_error(&b, &(struct http_reply){ .close = true }, (enum http_error)e, NULL, NULL);
         assert_non_null(strstr(buf_cstr(&b), "Connection: close\r\n"));
         assert_non_null(strstr(b.p, i->code));
         buf_free(&b);
