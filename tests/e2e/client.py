@@ -64,6 +64,53 @@ def post(port, data):
         c.close()
 
 
+def connect(where, timeout=60):
+    """A raw socket to a port of 127.0.0.1, to (host, port) of either family, or to the path of a Unix socket."""
+    if isinstance(where, str):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(timeout)
+        s.connect(where)
+        return s
+    return socket.create_connection(('127.0.0.1', where) if isinstance(where, int) else where, timeout)
+
+
+def exchange(where, data, pieces=1):
+    """Sends raw bytes, reads until the other side says FIN, returns all that came. A reset is an error."""
+    with connect(where) as s:
+        step = max(1, -(-len(data) // pieces))
+        for at in range(0, len(data), step):
+            try:
+                s.sendall(data[at:at + step])
+            except (BrokenPipeError, ConnectionResetError):
+                break  # it has heard enough; its answer is still there to be read
+        got = b''
+        while (piece := s.recv(65536)):
+            got += piece
+        return got
+
+
+def parse_replies(data, heads=()):
+    """Cuts the bytes of a connection into [(status, headers, body)], strictly: each answer must be whole and nothing may
+    be left. `heads` numbers the answers that have no body, being to HEAD."""
+    out = []
+    while data:
+        head, sep, data = data.partition(b'\r\n\r\n')
+        assert sep, f'half an answer: {head!r}'
+        line, *fields = head.decode('ascii').split('\r\n')
+        assert line.startswith('HTTP/1.1 ') and line[9:12].isdigit() and line[12] == ' ', line
+        headers = {}
+        for f in fields:
+            name, colon, value = f.partition(': ')
+            assert colon and name.lower() not in headers, head
+            headers[name.lower()] = value
+        status = int(line[9:12])
+        size = 0 if status < 200 or status == 204 or len(out) in heads else int(headers['content-length'])
+        assert len(data) >= size, f'{size} bytes of body were promised, {len(data)} came'
+        out.append((status, headers, data[:size]))
+        data = data[size:]
+    return out
+
+
 class Load:
     """Some connections that send distinct signed webhooks until told to stop or `total` are sent."""
 
