@@ -23,6 +23,7 @@ GEN   := $B/gen/providers.c
 OBJ   := $(SRC:%.c=$B/%.o) $B/gen/providers.o
 LIBOBJ := $(filter-out $B/src/cli/main.o,$(OBJ))
 TESTS := $(patsubst %.c,$B/%,$(wildcard tests/unit/*/test_*.c))
+BENCH := $(patsubst %.c,build/release/%,$(wildcard tests/bench/*.c))
 
 EXAMPLES := $(patsubst %.c,$B/%,$(wildcard examples/c/*_consumer.c))
 
@@ -82,8 +83,9 @@ examples: $(EXAMPLES)
 docs: $B/tests/gendocs
 	$B/tests/gendocs example >deploy/hookline.example.yaml
 	$B/tests/gendocs reference >docs/configuration.md
-bench: all $B/tests/bench/load
+bench:
 	@scripts/deps bench
+	@$(MAKE) --no-print-directory V=release build/hookline $(BENCH)
 	@tests/bench/run
 long: all examples
 	@ROUNDS=50 HOOKLINE=build/hookline tests/run e2e
@@ -94,4 +96,4 @@ install: all
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(TESTS:=.d)
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(BENCH:=.d)

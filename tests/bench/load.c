@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* load PORT CONNECTIONS SECONDS [SECRET]: signed POSTs of 600-byte bodies over kept connections,
- * each with an id of its own, signed ahead; prints "requests/s p50_us non200". The same program
- * loads hookline and the baseline. One thread, epoll. */
+/* load -p PORT -c CONNECTIONS (-t SECONDS | -n COUNT) [-s SECRET]: signed POSTs of 600-byte bodies
+ * over kept connections, one request in flight on each; prints one JSON object.
+ *
+ * It shares the machine with what it measures, so it must cost less than any server: one thread,
+ * epoll, one send and one recv a request. Signatures are made before the clock starts; all requests
+ * have the same length, so one template is patched in place and handed to the kernel. The same
+ * program loads hookline and the baseline. An answer that is no 200 is counted, everything else
+ * that goes wrong ends the program. After the last second what is in flight is awaited and counted
+ * in `answered`, not in `rate`. */
 #include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
+#include <err.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,79 +22,183 @@
 #include "crypto.h"
 
 #define BODY 600
-#define SAMPLES 2000000
+#define SIGNATURE 44 /* SHA-256 in base64 */
+#define ID_DIGITS 9
+#define JOB_DIGITS 6
+#define JOBS 1000
+#define AHEAD_PER_SECOND 150000 /* signatures; more are made while running */
+#define SAMPLES_MAX 4000000
+#define ANSWER_MAX 1024
 
 struct conn {
     int fd;
-    size_t have, sent, len;
+    size_t have;
     int64_t since_us;
-    char out[1280], in[1024];
+    char in[ANSWER_MAX];
 };
 
-static struct crypto_hmac *key;
-static uint64_t number, done, bad;
+/* One request and the places in it that change. */
+static struct {
+    char text[2048];
+    size_t n;
+    char *id, *digits, *signature, *body, *job;
+    size_t id_n;
+    char stamp[24];
+} req;
+
+static struct {
+    int port, connections;
+    double seconds;
+    uint64_t count;
+    struct crypto_hmac *key;
+} opt = { .connections = 1, .count = UINT64_MAX };
+
+static char (*signatures)[SIGNATURE];
+static uint64_t signed_ahead, sent, answered, bad;
 static uint32_t *samples;
 
-/* The next request; signing is a microsecond of the load's own core, the same for both sides. */
-static void next_request(struct conn *c)
+static void put_digits(char *at, size_t n, uint64_t v)
 {
-    static char body[BODY + 1];
-    char id[48], stamp[24], head[80];
-    struct buf mac = BUF_INIT;
-    uint8_t raw[CRYPTO_HASH_MAX];
-    struct span parts[4];
+    for (; n--; v /= 10)
+        at[n] = (char)('0' + v % 10);
+}
 
-    if (!body[0]) {
-        memset(body, 'x', BODY);
-        memcpy(body, "{\"type\":\"batch.succeeded\",\"data\":{\"id\":\"b1\"},\"pad\":\"", 52);
-        memcpy(body + BODY - 2, "\"}", 2);
-    }
-    snprintf(id, sizeof id, "msg_%d_%llu", (int)getpid(), (unsigned long long)number++);
-    snprintf(stamp, sizeof stamp, "%lld", (long long)clock_wall_ms() / 1000);
-    snprintf(head, sizeof head, "%s.%s.", id, stamp);
-    parts[0] = span_str(head);
-    parts[1] = span_of(body, BODY);
-    buf_base64(&mac, span_of(raw, crypto_hmac(key, parts, 2, raw)));
-    c->len = (size_t)snprintf(
-        c->out, sizeof c->out,
+/* The id carries the time of the start: another run is no duplicate of this one. */
+static void make_template(void)
+{
+    int n = snprintf(req.stamp, sizeof req.stamp, "%lld", (long long)clock_wall_ms() / 1000);
+
+    n = snprintf(
+        req.text, sizeof req.text,
         "POST /hooks/demo HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: load\r\nContent-Type: "
-        "application/json\r\nwebhook-id: %s\r\nwebhook-timestamp: %s\r\nwebhook-signature: "
-        "v1,%s\r\nContent-Length: %d\r\n\r\n%s",
-        id, stamp, buf_cstr(&mac), BODY, body);
-    buf_free(&mac);
-    c->sent = c->have = 0;
-    c->since_us = clock_mono_us();
-    c->sent = (size_t)send(c->fd, c->out, c->len, 0);
-    if (c->sent != c->len) {
-        fprintf(stderr, "load: a short write\n");
-        exit(1);
+        "application/json\r\nwebhook-id: msg_%013llx_%0*d\r\nwebhook-timestamp: "
+        "%s\r\nwebhook-signature: v1,%*s\r\nContent-Length: %d\r\n\r\n"
+        "{\"type\":\"batch.succeeded\",\"data\":{\"id\":\"job-%0*d\"},\"pad\":\"",
+        (unsigned long long)clock_wall_ms(), ID_DIGITS, 0, req.stamp, SIGNATURE, "", BODY,
+        JOB_DIGITS, 0);
+    req.body = strstr(req.text, "\r\n\r\n") + 4;
+    req.n = (size_t)(req.body - req.text) + BODY;
+    memset(req.text + n, 'x', req.n - (size_t)n);
+    memcpy(req.text + req.n - 2, "\"}", 2);
+    req.id = strstr(req.text, "webhook-id: ") + 12;
+    req.id_n = strcspn(req.id, "\r");
+    req.digits = req.id + req.id_n - ID_DIGITS;
+    req.signature = strstr(req.text, "v1,") + 3;
+    req.job = strstr(req.body, "job-") + 4;
+}
+
+static void number_request(uint64_t number)
+{
+    put_digits(req.digits, ID_DIGITS, number);
+    put_digits(req.job, JOB_DIGITS, number % JOBS);
+}
+
+static void sign(uint64_t number, char out[SIGNATURE])
+{
+    const struct span parts[] = {
+        { req.id, req.id_n }, S("."), span_str(req.stamp), S("."), { req.body, (size_t)(BODY) }
+    };
+    uint8_t raw[CRYPTO_HASH_MAX];
+    struct buf text = BUF_INIT;
+
+    number_request(number);
+    buf_base64(&text, span_of(raw, crypto_hmac(opt.key, parts, ARRAY_LEN(parts), raw)));
+    memcpy(out, text.p, SIGNATURE);
+    buf_free(&text);
+}
+
+static void sign_ahead(void)
+{
+    signed_ahead = MIN(opt.count, (uint64_t)(opt.seconds * AHEAD_PER_SECOND));
+    if (opt.count != UINT64_MAX)
+        signed_ahead = opt.count;
+    signatures = xcalloc(signed_ahead + 1, sizeof *signatures);
+    for (uint64_t i = 0; i < signed_ahead; i++)
+        sign(i, signatures[i]);
+}
+
+static void send_next(struct conn *c, int64_t now_us)
+{
+    if (sent < signed_ahead) {
+        number_request(sent);
+        memcpy(req.signature, signatures[sent], SIGNATURE);
+    } else {
+        sign(sent, req.signature);
     }
+    sent++;
+    c->have = 0;
+    c->since_us = now_us;
+    if (send(c->fd, req.text, req.n, 0) != (ssize_t)req.n)
+        err(1, "load: send");
 }
 
 /* True when the whole answer is there. */
-static bool answered(struct conn *c)
+static bool is_answered(struct conn *c)
 {
     ssize_t n = recv(c->fd, c->in + c->have, sizeof c->in - 1 - c->have, 0);
     char *end, *length;
 
-    if (n <= 0) {
-        fprintf(stderr, "load: the connection was closed\n");
-        exit(1);
-    }
+    if (n <= 0)
+        errx(1, "load: the connection was closed after %zu bytes", c->have);
     c->have += (size_t)n;
     c->in[c->have] = '\0';
-    if (!(end = strstr(c->in, "\r\n\r\n")) || !(length = strcasestr(c->in, "content-length: ")))
+    if (!(end = strstr(c->in, "\r\n\r\n")) || !(length = strstr(c->in, "Content-Length: ")))
         return false;
     return (size_t)(end + 4 - c->in) + strtoul(length + 16, NULL, 10) <= c->have;
 }
 
-static void take_answer(struct conn *c)
+static void take_answer(struct conn *c, int64_t now_us)
 {
-    if (done < SAMPLES)
-        samples[done] = (uint32_t)(clock_mono_us() - c->since_us);
-    done++;
+    if (answered < SAMPLES_MAX)
+        samples[answered] = (uint32_t)(now_us - c->since_us);
+    answered++;
     bad += strncmp(c->in + 9, "200", 3) != 0;
-    next_request(c);
+}
+
+/* Requests and answers until the time or the number is reached, then the answers that are due. */
+static uint64_t run(int ep, struct conn *conns, int64_t end_us)
+{
+    struct epoll_event ev[256];
+    uint64_t in_time = 0;
+    int64_t now_us = clock_mono_us();
+
+    for (int i = 0; i < opt.connections && sent < opt.count; i++)
+        send_next(&conns[i], now_us);
+    while (answered < sent) {
+        int n = epoll_wait(ep, ev, ARRAY_LEN(ev), 10000);
+        if (n <= 0)
+            errx(1, "load: no answer for ten seconds, %llu are due",
+                 (unsigned long long)(sent - answered));
+        now_us = clock_mono_us();
+        for (int i = 0; i < n; i++) {
+            struct conn *c = ev[i].data.ptr;
+            if (!is_answered(c))
+                continue;
+            take_answer(c, now_us);
+            if (now_us < end_us && sent < opt.count)
+                send_next(c, now_us);
+        }
+        if (now_us < end_us)
+            in_time = answered;
+    }
+    return in_time;
+}
+
+static struct conn *connect_all(int ep)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port = htons((uint16_t)opt.port) };
+    struct conn *conns = xcalloc((size_t)opt.connections, sizeof *conns);
+
+    for (struct conn *c = conns; c < conns + opt.connections; c++) {
+        c->fd = socket(AF_INET, SOCK_STREAM, 0);
+        if (connect(c->fd, (struct sockaddr *)&a, sizeof a))
+            err(1, "load: connect");
+        epoll_ctl(ep, EPOLL_CTL_ADD, c->fd,
+                  &(struct epoll_event){ .events = EPOLLIN, .data.ptr = c });
+    }
+    return conns;
 }
 
 static int by_value(const void *a, const void *b)
@@ -98,49 +208,76 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static double cpu_seconds(void)
+{
+    struct rusage u;
+
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static void parse(int argc, char **argv)
+{
+    const char *secret = NULL;
+    uint8_t raw[64] = { 0 };
+    ssize_t n = 1;
+
+    for (int o; (o = getopt(argc, argv, "p:c:t:n:s:")) != -1;)
+        switch (o) {
+        case 'p':
+            opt.port = atoi(optarg);
+            break;
+        case 'c':
+            opt.connections = atoi(optarg);
+            break;
+        case 't':
+            opt.seconds = atof(optarg);
+            break;
+        case 'n':
+            opt.count = strtoull(optarg, NULL, 10);
+            break;
+        case 's':
+            secret = optarg;
+            break;
+        default:
+            exit(64);
+        }
+    if (!opt.port || opt.connections < 1 || (opt.seconds <= 0) == (opt.count == UINT64_MAX))
+        errx(64, "load -p PORT -c CONNECTIONS (-t SECONDS | -n COUNT) [-s SECRET]");
+    if (secret &&
+        (strncmp(secret, "whsec_", 6) ||
+         (n = crypto_from_base64(span_str(secret + 6), false, false, raw, sizeof raw)) < 0))
+        errx(64, "load: the secret is not whsec_ and base64");
+    opt.key = crypto_hmac_new(CRYPTO_SHA256, span_of(raw, (size_t)n));
+}
+
 int main(int argc, char **argv)
 {
-    int ep = epoll_create1(0), n = argc > 2 ? atoi(argv[2]) : 1;
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    struct conn *conns = xcalloc((size_t)n, sizeof *conns);
-    struct epoll_event ev[256];
+    int ep = epoll_create1(0);
+    struct conn *conns;
     int64_t start, end;
-    uint8_t raw[64];
+    uint64_t in_time, known;
+    double cpu;
 
-    if (argc < 4)
-        return 64;
-    a.sin_port = htons((uint16_t)atoi(argv[1]));
-    key = crypto_hmac_new(CRYPTO_SHA256, span_of(raw, argc > 4 ? (size_t)crypto_from_base64(
-                                                                     span_str(argv[4] + 6), false,
-                                                                     false, raw, sizeof raw)
-                                                               : 1));
-    samples = xcalloc(SAMPLES, sizeof *samples);
-    for (int i = 0; i < n; i++) {
-        conns[i].fd = socket(AF_INET, SOCK_STREAM, 0);
-        if (connect(conns[i].fd, (struct sockaddr *)&a, sizeof a)) {
-            perror("load: connect");
-            return 1;
-        }
-        epoll_ctl(ep, EPOLL_CTL_ADD, conns[i].fd,
-                  &(struct epoll_event){ .events = EPOLLIN, .data.ptr = &conns[i] });
-    }
+    parse(argc, argv);
+    make_template();
+    sign_ahead();
+    samples = xcalloc(SAMPLES_MAX, sizeof *samples);
+    conns = connect_all(ep);
+    cpu = cpu_seconds();
     start = clock_mono_us();
-    end = start + (int64_t)(atof(argv[3]) * 1e6);
-    for (int i = 0; i < n; i++)
-        next_request(&conns[i]);
-    while (clock_mono_us() < end) {
-        int got = epoll_wait(ep, ev, 256, 1000);
-        for (int i = 0; i < got; i++) {
-            struct conn *c = ev[i].data.ptr;
-            if (answered(c))
-                take_answer(c);
-        }
-    }
+    end = opt.count == UINT64_MAX ? start + (int64_t)(opt.seconds * 1e6) : INT64_MAX;
+    in_time = run(ep, conns, end);
+    cpu = cpu_seconds() - cpu;
     end = clock_mono_us();
-    if (done == 0)
-        return 1;
-    qsort(samples, MIN(done, (uint64_t)SAMPLES), sizeof *samples, by_value);
-    printf("%.0f %u %llu\n", (double)done * 1e6 / (double)(end - start),
-           samples[MIN(done, (uint64_t)SAMPLES) / 2], (unsigned long long)bad);
+    known = MIN(answered, (uint64_t)SAMPLES_MAX);
+    qsort(samples, known, sizeof *samples, by_value);
+    printf("{\"answered\":%llu,\"bad\":%llu,\"seconds\":%.6f,\"rate\":%.1f,\"p50_us\":%u,"
+           "\"p99_us\":%u,\"cpu\":%.6f}\n",
+           (unsigned long long)answered, (unsigned long long)bad, (double)(end - start) / 1e6,
+           opt.count == UINT64_MAX ? (double)in_time / opt.seconds
+                                   : (double)answered * 1e6 / (double)(end - start),
+           samples[known / 2], samples[known * 99 / 100], cpu);
     return 0;
 }
