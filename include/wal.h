@@ -116,12 +116,13 @@ void wal_release(struct wal_map *m); /* any thread */
 uint64_t wal_lsn_at_time(struct wal *w, int64_t wall_ms);
 
 /* Tells a reader's thread that more became durable. Arm, read until WAL_READ_END, then wait: what
- * became durable after arming posts `msg` once to `in`. Arming twice is harmless. The order "arm,
- * look again, wait" makes a lost wake-up impossible. */
+ * became durable after arming calls `deliver` once, through `in`. Arming twice is harmless, also
+ * while a call is on its way. The order "arm, look again, wait" makes a lost wake-up impossible. */
 struct wal_watch {
-    struct msg msg; /* deliver set by the owner */
     struct inbox *in;
-    atomic_bool armed;
+    void (*deliver)(struct wal_watch *watch, void *self); /* on the thread that runs `in` */
+    struct msg msg;                                       /* from here on the log's */
+    atomic_bool armed, posted;
     struct wal_watch *next;
 };
 void wal_watch_add(struct wal *w, struct wal_watch *watch);

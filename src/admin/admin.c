@@ -189,14 +189,14 @@ static void on_inbox(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
     inbox_run(&a->inbox, a);
 }
 
-static void on_durable(struct msg *m UNUSED, void *self)
+static void on_durable(struct wal_watch *watch UNUSED, void *self)
 {
     admin_on_durable(self);
 }
 
 void admin_log_open(struct admin *a)
 {
-    a->watch.msg.deliver = on_durable;
+    a->watch.deliver = on_durable;
     a->watch.in = &a->inbox;
     wal_watch_add(a->view->wal, &a->watch);
     a->watching = true;

@@ -25,7 +25,7 @@ static void on_again(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
     window_pump(arg);
 }
 
-static void on_durable(struct msg *m UNUSED, void *self)
+static void on_durable(struct wal_watch *watch UNUSED, void *self)
 {
     window_pump(self);
 }
@@ -140,7 +140,7 @@ static void make_loop(struct delivery *d)
     event_assign(&d->again_ev, d->base, -1, 0, on_again, d);
     event_add(&d->inbox_ev, NULL);
     event_add(&d->tick, &second);
-    d->watch.msg.deliver = on_durable;
+    d->watch.deliver = on_durable;
     d->watch.in = &d->inbox;
     wal_watch_add(d->wal, &d->watch);
     atomic_store(&d->turned_ms, clock_mono_ms());

@@ -236,8 +236,10 @@ static void tell_watches(struct wal *w)
 {
     pthread_mutex_lock(&w->lock);
     for (struct wal_watch *watch = w->watches; watch; watch = watch->next)
-        if (atomic_exchange(&watch->armed, false))
+        if (atomic_load(&watch->armed) && !atomic_exchange(&watch->posted, true)) {
+            atomic_store(&watch->armed, false);
             inbox_post(watch->in, &watch->msg);
+        }
     pthread_mutex_unlock(&w->lock);
 }
 

@@ -148,13 +148,24 @@ enum wal_read wal_reader_next(struct wal_reader *r, struct record *rec, struct w
 }
 
 /* --- watches
- * --------------------------------------------------------------------------------------- Arm, look
- * again, wait. The log thread moves durable_lsn before it looks at `armed`, the reader arms before
- * it looks at durable_lsn; both are sequentially consistent, so one of them sees the other and no
- * wake-up can be lost. */
+ * ------------------------------------------------------------------------------------------------
+ * Arm, look again, wait. The log thread moves durable_lsn before it looks at `armed`, the reader
+ * arms before it looks at durable_lsn; all are sequentially consistent, so one of them sees the
+ * other and no wake-up can be lost. `posted` keeps a message that is still in the inbox from being
+ * posted a second time, which would tie the list into a ring: it is cleared before the owner looks
+ * again, so what it kept back is seen by that look. */
+
+static void on_posted(struct msg *m, void *self)
+{
+    struct wal_watch *watch = container_of(m, struct wal_watch, msg);
+
+    atomic_store(&watch->posted, false);
+    watch->deliver(watch, self);
+}
 
 void wal_watch_add(struct wal *w, struct wal_watch *watch)
 {
+    watch->msg.deliver = on_posted;
     pthread_mutex_lock(&w->lock);
     watch->next = w->watches;
     w->watches = watch;

@@ -563,7 +563,7 @@ static void dead_letters_are_idempotent(void **state)
     wal_dead_close(d);
 }
 
-static void on_wake(struct msg *m UNUSED, void *self UNUSED)
+static void on_wake(struct wal_watch *watch UNUSED, void *self UNUSED)
 {
 }
 
@@ -572,7 +572,7 @@ static void no_wake_up_is_lost(void **state)
 {
     struct box *b = *state;
     struct err e = ERR_INIT;
-    struct wal_watch watch = { .in = &b->in, .msg.deliver = on_wake };
+    struct wal_watch watch = { .in = &b->in, .deliver = on_wake };
     struct wal_reader *r;
     struct record rec;
 
@@ -593,6 +593,35 @@ static void no_wake_up_is_lost(void **state)
     }
     wal_watch_remove(b->wal, &watch);
     wal_reader_close(r);
+}
+
+/* Armed again while a wake-up is still in the inbox: it must not be posted a second time, which
+ * would make the inbox a ring that is never through. */
+static void a_watch_is_posted_once(void **state)
+{
+    struct box *b = *state;
+    struct inbox in;
+    struct wal_watch watch = { .in = &in, .deliver = on_wake };
+    struct one o;
+
+    inbox_init(&in);
+    open_log(b);
+    wal_watch_add(b->wal, &watch);
+    for (int i = 0; i < 3; i++) {
+        wal_watch_arm(&watch);
+        append(b, &o, "", "x", false);
+        append(b, &o, "", "y", false); /* its answer comes after the watches of the one before */
+    }
+    alarm(60);
+    assert_int_equal(inbox_run(&in, b), 1);
+    assert_int_equal(inbox_run(&in, b), 0);
+    wal_watch_arm(&watch);
+    append(b, &o, "", "x", false);
+    append(b, &o, "", "y", false);
+    assert_int_equal(inbox_run(&in, b), 1);
+    alarm(0);
+    wal_watch_remove(b->wal, &watch);
+    inbox_close(&in);
 }
 
 static void retention_waits_for_cursors(void **state)
@@ -665,6 +694,7 @@ int main(void)
         T(cursors),
         T(dead_letters_are_idempotent),
         T(no_wake_up_is_lost),
+        T(a_watch_is_posted_once),
         T(retention_waits_for_cursors),
         T(a_full_backlog_is_told),
     };
