@@ -10,6 +10,7 @@ CFLAGS  ?= -O2 -g
 OPT.release :=
 OPT.asan    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT.tsan    := -fsanitize=thread -fno-omit-frame-pointer
+OPT.fuzz    := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 WARN    := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
            -Wno-missing-field-initializers $(WERROR)
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(WARN) $(OPT.$(V)) -iquote include -DHOOKLINE_VERSION='"$(VERSION)"' \
@@ -24,10 +25,11 @@ OBJ   := $(SRC:%.c=$B/%.o) $B/gen/providers.o
 LIBOBJ := $(filter-out $B/src/cli/main.o,$(OBJ))
 TESTS := $(patsubst %.c,$B/%,$(wildcard tests/unit/*/test_*.c))
 BENCH := $(patsubst %.c,build/release/%,$(wildcard tests/bench/*.c))
+FUZZERS := $(patsubst %.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 EXAMPLES := $(patsubst %.c,$B/%,$(wildcard examples/c/*_consumer.c))
 
-.PHONY: all run demo test unit lint bench long examples docs install clean deps
+.PHONY: all run demo test unit fuzz fuzzers lint bench long examples docs install clean deps
 all: build/hookline
 build/hookline: $B/hookline
 	@ln -sf $(V)/hookline $@
@@ -53,6 +55,9 @@ $B/tests/%: tests/%.c tests/unit/table.h $B/libhookline.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -iquote tests/unit -iquote src -MMD -MP $(ALL_LDFLAGS) -o $@ $< $B/libhookline.a $(LIBS) -lcmocka
 
+# Fuzzers: clang only, with instrumented objects in a folder of their own.
+$B/tests/fuzz/%: ALL_LDFLAGS += -fsanitize=fuzzer
+
 # Consumers in C. Each needs its own library; warnings are errors, and none of hookline is linked.
 $B/examples/c/kafka_consumer: EXAMPLE_LIBS := rdkafka
 $B/examples/c/redis_consumer: EXAMPLE_LIBS := hiredis
@@ -76,6 +81,11 @@ test:
 	@scripts/deps test
 	@$(MAKE) --no-print-directory V=$(V) $B/hookline $(TESTS) $(EXAMPLES)
 	@HOOKLINE=$B/hookline EXAMPLES=$B/examples/c tests/run all $(TESTS)
+fuzzers: $(FUZZERS)
+fuzz:
+	@scripts/deps lint
+	@$(MAKE) --no-print-directory V=fuzz CC=clang fuzzers
+	@tests/fuzz/run $(patsubst %.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 lint:
 	@scripts/deps lint
 	@scripts/lint
@@ -96,4 +106,4 @@ install: all
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(TESTS:=.d) $(BENCH:=.d)
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(BENCH:=.d) $(FUZZERS:=.d)

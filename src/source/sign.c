@@ -88,10 +88,13 @@ static void make_body(struct sign *s)
                     : "}}");
 }
 
+/* A piece of the signed message. `keep` has room for all of them: spans into it stay. */
 static int part_of(struct sign *s, const struct part *part, struct span *out, struct buf *keep,
                    struct err *e)
 {
+    struct span body = buf_as_span(&s->o->text);
     uint8_t digest[CRYPTO_HASH_MAX];
+    size_t at = keep->n;
 
     *out = SPAN_NONE;
     switch (part->kind) {
@@ -99,20 +102,20 @@ static int part_of(struct sign *s, const struct part *part, struct span *out, st
         *out = part->text;
         break;
     case PART_BODY:
-        *out = buf_as_span(&s->o->text);
+        *out = body.p ? body : S("");
         break;
     case PART_HEADER:
         *out = get(s, part->text);
         break;
     case PART_FIELD:
-        *out = span_str(s->stamp);
+        if (span_eq(part->text, s->p->stamp_field))
+            *out = span_str(s->stamp);
         break;
     case PART_QUERY:
         break;
     case PART_SHA256HEX:
-        buf_hex(keep,
-                span_of(digest, crypto_hash(CRYPTO_SHA256, buf_as_span(&s->o->text), digest)));
-        *out = buf_as_span(keep);
+        buf_hex(keep, span_of(digest, crypto_hash(CRYPTO_SHA256, body, digest)));
+        *out = span_of(keep->p + at, keep->n - at);
     }
     if (!out->p)
         return err_set(e, EXIT_BAD_USAGE, "provider %s signs %.*s, which send cannot make up",
@@ -120,30 +123,53 @@ static int part_of(struct sign *s, const struct part *part, struct span *out, st
     return 0;
 }
 
+/* RFC 4648 section 5, without padding, as most write it. */
+static void add_base64url(struct buf *out, struct span raw)
+{
+    size_t at = out->n;
+
+    buf_base64(out, raw);
+    for (size_t i = at; i < out->n; i++)
+        out->p[i] = out->p[i] == '+' ? '-' : out->p[i] == '/' ? '_' : out->p[i];
+    while (out->n > at && out->p[out->n - 1] == '=')
+        out->n--;
+}
+
+static void add_signature(const struct sign *s, struct span mac)
+{
+    struct buf *out = &s->o->headers;
+
+    buf_printf(out, "%.*s: ", SPAN_FMT(s->p->header));
+    if (s->p->stamp_field.n)
+        buf_printf(out, "%.*s=%s%c", SPAN_FMT(s->p->stamp_field), s->stamp, s->p->separator);
+    buf_span(out, s->p->field);
+    switch (s->p->encoding) {
+    case ENCODING_HEX:
+        buf_hex(out, mac);
+        break;
+    case ENCODING_BASE64:
+        buf_base64(out, mac);
+        break;
+    case ENCODING_BASE64URL:
+        add_base64url(out, mac);
+    }
+    buf_adds(out, "\r\n");
+}
+
 static int make_signature(struct sign *s, struct err *e)
 {
-    struct buf *out = &s->o->headers, keep = BUF_INIT;
     struct span parts[PARTS_MAX];
+    struct buf keep = BUF_INIT;
     uint8_t mac[CRYPTO_HASH_MAX];
-    size_t n;
     int rc = 0;
 
     if (!s->p->secrets_n)
         return err_set(e, EXIT_BAD_USAGE, "a secret is needed to sign");
+    buf_reserve(&keep, s->p->parts_n * 2 * CRYPTO_HASH_MAX);
     for (size_t i = 0; i < s->p->parts_n && !rc; i++)
         rc = part_of(s, &s->p->parts[i], &parts[i], &keep, e);
-    if (!rc) {
-        n = crypto_hmac(s->p->keys[0], parts, s->p->parts_n, mac);
-        buf_printf(out, "%.*s: ", SPAN_FMT(s->p->header));
-        if (s->p->stamp_field.n)
-            buf_printf(out, "%.*s=%s,", SPAN_FMT(s->p->stamp_field), s->stamp);
-        buf_span(out, s->p->field);
-        if (s->p->encoding == ENCODING_HEX)
-            buf_hex(out, span_of(mac, n));
-        else
-            buf_base64(out, span_of(mac, n));
-        buf_adds(out, "\r\n");
-    }
+    if (!rc)
+        add_signature(s, span_of(mac, crypto_hmac(s->p->keys[0], parts, s->p->parts_n, mac)));
     buf_free(&keep);
     return rc;
 }

@@ -375,8 +375,10 @@ enum verdict source_verify(const struct source_plan *p, const struct http_reques
     struct verify v = { .p = p, .req = req, .bytes = bytes, .now_ms = now_ms, .ev = ev };
     enum verdict verdict;
 
+    /* nothing of the request before this one, also where this one is refused */
+    ev->id = ev->type = ev->subject = ev->content_type = SPAN_NONE;
     ev->headers.n = ev->scratch.n = 0;
-    ev->handshake = false;
+    ev->dedup = ev->handshake = false;
     ev->skew_ms = INT64_MIN;
     verdict = check(&v, path_token);
     return verdict == VERDICT_OK ? describe(&v) : verdict;
