@@ -278,7 +278,10 @@ void net_server_free(struct net_server *s)
 
 uint32_t net_connection_limit(uint32_t wanted, uint32_t reserve)
 {
+    static struct log_limit limit;
     struct rlimit r;
+    uint32_t most;
+    uint64_t left_out;
 
     if (getrlimit(RLIMIT_NOFILE, &r))
         return wanted;
@@ -287,7 +290,11 @@ uint32_t net_connection_limit(uint32_t wanted, uint32_t reserve)
         if (setrlimit(RLIMIT_NOFILE, &r) || getrlimit(RLIMIT_NOFILE, &r))
             return wanted;
     }
-    if (r.rlim_cur <= reserve + 1)
-        return 1;
-    return (uint32_t)MIN((rlim_t)wanted, r.rlim_cur - reserve);
+    if (r.rlim_cur >= (rlim_t)wanted + reserve)
+        return wanted;
+    most = (uint32_t)MAX(r.rlim_cur - MIN(r.rlim_cur / 2, (rlim_t)reserve), 1u);
+    if (log_limit_pass(&limit, &left_out))
+        log_warn("the limit of open files allows fewer connections than configured",
+                 KU("connections", most), KU("configured", wanted), KU("files", r.rlim_cur));
+    return MIN(wanted, most);
 }

@@ -53,6 +53,7 @@ class Connection:
             return True
 
     def close(self):
+        self.f.close()  # it shares the descriptor
         self.s.close()
 
 
