@@ -2,8 +2,6 @@
 
 The runner itself sits on core 1 beside the load and sleeps while something is measured; what it starts
 inherits that core, servers are started on core 0. The log lies in build/bench on a real disk."""
-import ctypes
-import functools
 import json
 import os
 import shlex
@@ -17,7 +15,8 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 os.environ.setdefault('HOOKLINE', os.path.join(ROOT, 'build/release/hookline'))
 sys.path.insert(0, os.path.join(ROOT, 'tests/e2e'))
-from servers import HOOKLINE, SECRET, Hookline, Kafka, Process, Redis, free_port, until  # noqa: E402, F401
+import servers  # noqa: E402
+from servers import HOOKLINE, SECRET, Hookline, Process, free_port, until  # noqa: E402, F401
 
 ROUNDS = int(os.environ.get('ROUNDS', '5'))
 SECONDS = float(os.environ.get('SECONDS', '3'))
@@ -135,6 +134,19 @@ server {{ listen 127.0.0.1:{self.port}; location / {{ return 200 "ok"; }} }} }}
             return int(f.read().split()[0])
 
 
+class BesideTheLoad:
+    def spawn(self, argv, log, env=None):
+        super().spawn([*on_core(LOAD), *argv], log, env)
+
+
+class Redis(BesideTheLoad, servers.Redis):
+    pass
+
+
+class Kafka(BesideTheLoad, servers.Kafka):
+    pass
+
+
 def load(port, connections, seconds=None, count=None, server=None):
     """One run of the load: what it printed, and the processor time of the server's pid meanwhile."""
     args = ['-p', port, '-c', connections, '-s', SECRET, *(['-n', count] if count else ['-t', seconds or SECONDS])]
@@ -146,17 +158,6 @@ def load(port, connections, seconds=None, count=None, server=None):
     return out
 
 
-def bring(things, name, make):
-    """A server that several rows use; `run` stops them all at the end."""
-    if name not in things:
-        things[name] = make()
-    return things[name]
-
-
-def median(values):
-    return statistics.median(values)
-
-
 def spread(values):
     values = sorted(values)
     return values[0], statistics.median(values), values[-1]
@@ -165,7 +166,7 @@ def spread(values):
 def against(row, ours, base, utilisation=None):
     """The result of a row that has a baseline: the median of the rounds' own ratios."""
     low, ratio, high = spread([o / b for o, b in zip(ours, base)])
-    return result(row, median(ours), median(base), ratio, low, high, ratio, utilisation)
+    return result(row, statistics.median(ours), statistics.median(base), ratio, low, high, ratio, utilisation)
 
 
 def alone(row, ours, utilisation=None):
@@ -186,6 +187,6 @@ def utilisation(ours, base=()):
     out = {}
     for prefix, runs in (('', ours), ('baseline_', base)):
         if runs:
-            out[prefix + 'server_cpu'] = round(median([r['server_cpu'] / r['seconds'] for r in runs]), 3)
-            out[prefix + 'load_cpu'] = round(median([r['cpu'] / r['seconds'] for r in runs]), 3)
+            out[prefix + 'server_cpu'] = round(statistics.median([r['server_cpu'] / r['seconds'] for r in runs]), 3)
+            out[prefix + 'load_cpu'] = round(statistics.median([r['cpu'] / r['seconds'] for r in runs]), 3)
     return out

@@ -3,8 +3,7 @@ import functools
 import os
 import time
 
-from lab import (FOLDER, ROUNDS, SECONDS, SECRET, TOOLS, Nginx, Redis, Server, against, load, on_core, settle, tool,
-                 utilisation)
+from lab import FOLDER, ROUNDS, SECONDS, Nginx, Redis, Server, against, load, settle, tool, utilisation
 
 REDIS_TIMEOUT_S = 30
 
@@ -79,7 +78,7 @@ def delivered_run(redis, hookline):
 
 def delivered(row):
     nginx, _ = servers()
-    redis = Redis().start()  # inherits the core of the load
+    redis = Redis().start()
     hookline = Server('delivered', f'  out: {{ redis: {{ url: "unix:{redis.socket}" }} }}')
     try:
         hookline.start()
