@@ -62,10 +62,9 @@ static struct entry *find(struct delivery *d, uint64_t lsn)
     return lsn > d->passed && lsn - d->passed <= d->n ? at(d, (size_t)(lsn - d->passed - 1)) : NULL;
 }
 
-void window_advance(struct delivery *d)
+/* What is done with leaves the ring. */
+static void pass_done(struct delivery *d)
 {
-    struct err e = ERR_INIT;
-
     while (d->n && at(d, 0)->done) {
         struct entry *en = at(d, 0);
         d->passed = en->rec.lsn;
@@ -76,6 +75,13 @@ void window_advance(struct delivery *d)
         d->first = (d->first + 1) % d->cap;
         d->n--;
     }
+}
+
+void window_advance(struct delivery *d)
+{
+    struct err e = ERR_INIT;
+
+    pass_done(d);
     atomic_store(&d->oldest_ms, d->n ? at(d, 0)->rec.time_ms : 0);
     atomic_store(&d->passed_out, d->passed);
     if (wal_cursor_set(d->cursor, d->passed, &e))
@@ -132,7 +138,9 @@ static void on_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const ch
     switch (outcome) {
     case SINK_DONE:
         en->done = true;
-        d->attempt = 0;
+        if (!d->waiting_retry) /* else it was under way beside what was refused, and proves nothing
+                                */
+            d->attempt = 0;
         counter_add(&d->delivered, 1);
         if (d->state != SINK_RUNNING && !d->again && !d->damaged)
             set_state(d, SINK_RUNNING, "");
@@ -182,6 +190,7 @@ static void on_ready(void *arg)
     struct delivery *d = arg;
 
     d->sink_full = false;
+    d->kick = true; /* where this comes from within a pump, the next one follows at once */
     window_pump(d);
 }
 
@@ -216,8 +225,8 @@ static void send_again(struct delivery *d)
             en->again = true;
             d->again++;
         }
-        if (probe)
-            break;
+        if (probe || d->waiting_retry)
+            break; /* refused at once: what stands behind it waits too */
     }
 }
 
@@ -288,8 +297,10 @@ static bool read_one(struct delivery *d)
     return false;
 }
 
-static bool has_room(const struct delivery *d)
+static bool has_room(struct delivery *d)
 {
+    if (d->n == d->cap || d->bytes >= d->cfg->in_flight.bytes)
+        pass_done(d);
     return d->n < d->cap && (d->n == 0 || d->bytes < d->cfg->in_flight.bytes);
 }
 

@@ -92,11 +92,6 @@ const char *sink_state_name(enum sink_state s)
     return names[s];
 }
 
-const struct sink_type *sink_type_of(const struct sink_cfg *cfg)
-{
-    return cfg->kafka ? &sink_kafka : &sink_redis;
-}
-
 int64_t backoff_ms(unsigned attempt)
 {
     int64_t most = MIN((int64_t)100 << MIN(attempt, 6u), 5000);
