@@ -18,9 +18,9 @@ size_t source_cfg_size(void);
 enum source_dedup { SOURCE_DEDUP_AUTO, SOURCE_DEDUP_ID, SOURCE_DEDUP_BODY, SOURCE_DEDUP_OFF };
 
 struct source_plan;
-/* cfg is one entry of `sources` as cfg_load made it; `at` is its node (for FILE:LINE). Warnings (a
- * plain secret, a dedup window shorter than the provider's retries) go to warns. NULL after errors.
- */
+/* cfg is one entry of `sources` as cfg_load made it and must outlive the plan, which borrows its
+ * texts and secrets; `at` is its node (for FILE:LINE) and may go. Warnings (a plain secret, a dedup
+ * window shorter than the provider's retries) go to warns. NULL after errors. */
 struct source_plan *source_compile(const char *name, const struct source_cfg *cfg,
                                    const struct cfg_node *at, int64_t dedup_window_ms,
                                    struct err_list *errs, struct err_list *warns);

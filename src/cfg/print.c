@@ -109,7 +109,7 @@ static bool is_absent(const struct cfg_key *k, const void *field)
     if (k->type == CFG_SECRET)
         return !((const struct cfg_secret *)field)->bytes;
     if (k->type == CFG_STRS || k->type == CFG_SECRETS)
-        return !list->n;
+        return !list->n && !k->def; /* an empty list is not the default one */
     return k->type == CFG_STRMAP && !((const struct cfg_strmap *)field)->n;
 }
 

@@ -74,6 +74,17 @@ static const struct cfg_key outcome_keys[] = {
     { 0 }
 };
 
+#define E(m) (offsetof(struct source_cfg, sample.m) - offsetof(struct source_cfg, sample))
+static const struct cfg_key sample_keys[] = {
+    { "id", CFG_STR, E(id), .help = "Form of the delivery's id; each `?` is a random digit." },
+    { "type", CFG_STR, E(type), .help = "Type when none is asked for." },
+    { "subject", CFG_STR, E(subject), .help = "Subject when none is asked for." },
+    { "bodies", CFG_STRMAP, E(bodies),
+      .help = "Glob of a type to its body; the first that matches. `{id}`, `{type}`, `{subject}`, "
+              "`{time}` become JSON strings, `{unix}` a number." },
+    { 0 }
+};
+
 static const struct cfg_key keys[] = {
     { "path", CFG_STR, F(path),
       .help = "Path of the endpoint; `/hooks/NAME` when left out. May hold `{token}`." },
@@ -108,6 +119,8 @@ static const struct cfg_key keys[] = {
     { "outcome", CFG_SECTION, F(outcome), .sub = outcome_keys,
       .help = "What the types say about the job." },
     { "retries", CFG_STR, F(retries), .help = "How long the provider tries again." },
+    { "sample", CFG_SECTION, F(sample), .sub = sample_keys,
+      .help = "What `hookline send` sends when no body is given." },
     { 0 }
 };
 
@@ -212,6 +225,11 @@ static void overlay(struct source_cfg *m, const struct source_cfg *p)
     fall_back_list(&m->outcome.cancelled, &p->outcome.cancelled);
     fall_back_list(&m->outcome.waiting, &p->outcome.waiting);
     fall_back(&m->retries, p->retries);
+    fall_back(&m->sample.id, p->sample.id);
+    fall_back(&m->sample.type, p->sample.type);
+    fall_back(&m->sample.subject, p->sample.subject);
+    if (!m->sample.bodies.n)
+        m->sample.bodies = p->sample.bodies;
 }
 
 int source_merge(const struct source_cfg *user, const struct cfg_node *at, struct source_cfg *out,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From settings to a plan: names become enums, templates become parts, secrets become keys. What
  * could only fail open at run time is an error here. Main thread. */
+#include <stdio.h>
 #include <string.h>
 
 #include "json.h"
@@ -13,7 +14,37 @@ struct compile {
     struct err_list *errs, *warns;
 };
 
-#define bad(cc, ...) cfg_error((cc)->errs, (cc)->at, __VA_ARGS__)
+/* Where a dotted key stands in the user's block; what is not there (it comes from the preset, or is
+ * missing) is said of the line above it. */
+static const struct cfg_node *key_node(const struct compile *cc, const char *key)
+{
+    const struct cfg_node *at = cc->at, *below;
+    struct span rest = span_str(key);
+    char name[64];
+
+    while (rest.p) {
+        struct span piece = span_cut(&rest, '.');
+        snprintf(name, sizeof name, "%.*s", SPAN_FMT(piece));
+        below = cfg_find(at, name);
+        if (!below)
+            break;
+        at = below;
+    }
+    return at;
+}
+
+/* The node of the i-th item of a list, or of the one value that stands for a list. */
+static const struct cfg_node *item_node(const struct compile *cc, const char *key, size_t i)
+{
+    const struct cfg_node *at = key_node(cc, key), *item = at;
+
+    if (at && at->kind == CFG_NODE_LIST)
+        for (item = at->child; item && i; i--)
+            item = item->next;
+    return item ? item : at;
+}
+
+#define bad(cc, key, ...) cfg_error((cc)->errs, key_node(cc, key), __VA_ARGS__)
 
 static int word(const char *s, const char *const *words)
 {
@@ -32,29 +63,38 @@ static void compile_algorithm(struct compile *cc)
     int a = word(cc->c.signature.algorithm, names), e = word(encoding, encodings);
 
     if (a < 0)
-        bad(cc,
+        bad(cc, "signature.algorithm",
             "signature.algorithm \"%s\" is none of none, token, hmac-sha1, hmac-sha256, "
             "hmac-sha512",
             cc->c.signature.algorithm ? cc->c.signature.algorithm : "");
     if (e < 0)
-        bad(cc, "signature.encoding \"%s\" is none of hex, base64, base64url", encoding);
+        bad(cc, "signature.encoding", "signature.encoding \"%s\" is none of hex, base64, base64url",
+            encoding);
     cc->p->algorithm = a < 2 ? (enum algorithm)MAX(a, 0) : ALGORITHM_HMAC;
     cc->p->hash = a == 2 ? CRYPTO_SHA1 : a == 4 ? CRYPTO_SHA512 : CRYPTO_SHA256;
     cc->p->mac_bytes = a == 2 ? 20 : a == 4 ? 64 : 32;
     cc->p->encoding = (enum encoding)MAX(e, 0);
 }
 
-static void keep(struct compile *cc, struct span name)
+/* What proves who is calling must not be stored, nor passed on to sinks. */
+static bool is_secret(const struct source_plan *p, struct span name)
+{
+    return span_ieq(name, S("authorization")) || span_ieq(name, S("proxy-authorization")) ||
+           span_ieq(name, S("cookie")) ||
+           (p->algorithm == ALGORITHM_TOKEN && span_ieq(name, p->header));
+}
+
+static void keep(struct compile *cc, const char *key, struct span name)
 {
     struct source_plan *p = cc->p;
 
-    if (!name.n || span_ieq(name, S("authorization")) || span_ieq(name, S("cookie")))
+    if (!name.n || is_secret(p, name))
         return;
     for (size_t i = 0; i < p->kept_n; i++)
         if (span_ieq(p->kept[i], name))
             return;
     if (p->kept_n == KEPT_MAX)
-        bad(cc, "more than %d headers to keep", KEPT_MAX);
+        bad(cc, key, "more than %d headers to keep", KEPT_MAX);
     else
         p->kept[p->kept_n++] = name;
 }
@@ -62,7 +102,7 @@ static void keep(struct compile *cc, struct span name)
 static void add_part(struct compile *cc, enum part_kind kind, struct span text)
 {
     if (cc->p->parts_n == PARTS_MAX)
-        bad(cc, "signature.message has more than %d parts", PARTS_MAX);
+        bad(cc, "signature.message", "signature.message has more than %d parts", PARTS_MAX);
     else
         cc->p->parts[cc->p->parts_n++] = (struct part){ kind, text };
 }
@@ -78,17 +118,17 @@ static void compile_piece(struct compile *cc, struct span piece)
         add_part(cc, PART_SHA256HEX, SPAN_NONE);
     } else if (span_eq(piece, S("url"))) {
         if (!cc->c.url)
-            bad(cc, "this provider signs our URL: url is missing");
+            bad(cc, "signature.message", "this provider signs our URL: url is missing");
         add_part(cc, PART_TEXT, span_str(cc->c.url));
     } else if (name.n && span_eq(kind, S("header"))) {
         add_part(cc, PART_HEADER, name);
-        keep(cc, name);
+        keep(cc, "signature.message", name);
     } else if (name.n && span_eq(kind, S("field"))) {
         add_part(cc, PART_FIELD, name);
     } else if (name.n && span_eq(kind, S("query"))) {
         add_part(cc, PART_QUERY, name);
     } else {
-        bad(cc, "signature.message: {%.*s} is not known", SPAN_FMT(piece));
+        bad(cc, "signature.message", "signature.message: {%.*s} is not known", SPAN_FMT(piece));
     }
 }
 
@@ -111,14 +151,15 @@ static void compile_message(struct compile *cc)
         if (!rest.p)
             break;
         if (!memchr(rest.p, '}', rest.n)) {
-            bad(cc, "signature.message: { without }");
+            bad(cc, "signature.message", "signature.message: { without }");
             return;
         }
         piece = span_cut(&rest, '}');
         compile_piece(cc, piece);
     }
     if (!signs_body(cc->p))
-        bad(cc, "signature.message leaves the body out: anybody could change it");
+        bad(cc, "signature.message",
+            "signature.message leaves the body out: anybody could change it");
 }
 
 /* A secret's bytes as the key: prefix off, decoded. */
@@ -134,7 +175,8 @@ static ssize_t key_bytes(struct compile *cc, struct span secret, uint8_t *out, s
     if (!strcmp(decode, "hex"))
         return crypto_from_hex(secret, out, cap);
     if (strcmp(decode, "none")) {
-        bad(cc, "signature.secret.decode \"%s\" is none of none, base64, hex", decode);
+        bad(cc, "signature.secret.decode",
+            "signature.secret.decode \"%s\" is none of none, base64, hex", decode);
         return -1;
     }
     if (secret.n > cap)
@@ -149,7 +191,7 @@ static void compile_secrets(struct compile *cc)
     uint8_t key[4096];
 
     if (cc->c.secrets.n > SECRETS_MAX)
-        bad(cc, "more than %d secrets", SECRETS_MAX);
+        bad(cc, "secrets", "more than %d secrets", SECRETS_MAX);
     for (size_t i = 0; i < MIN(cc->c.secrets.n, (size_t)SECRETS_MAX); i++) {
         const struct cfg_secret *s = &cc->c.secrets.v[i];
         struct span text = span_of(s->bytes, s->n);
@@ -157,7 +199,7 @@ static void compile_secrets(struct compile *cc)
         if (!s->bytes)
             continue; /* said already where it was read */
         if (!s->ref)
-            cfg_error(cc->warns, cc->at,
+            cfg_error(cc->warns, item_node(cc, "secrets", i),
                       "a secret stands in the file; { env: NAME } or { file: PATH } keeps it out");
         if (p->algorithm == ALGORITHM_TOKEN) {
             p->tokens[p->secrets_n++] = text;
@@ -165,10 +207,10 @@ static void compile_secrets(struct compile *cc)
         }
         n = key_bytes(cc, text, key, sizeof key);
         if (n <= 0) {
-            bad(cc,
-                n ? "secret %zu cannot be decoded as the provider's secrets are"
-                  : "secret %zu is empty",
-                i + 1);
+            cfg_error(cc->errs, item_node(cc, "secrets", i),
+                      n ? "secret %zu cannot be decoded as the provider's secrets are"
+                        : "secret %zu is empty",
+                      i + 1);
             continue;
         }
         p->keys[p->secrets_n++] = crypto_hmac_new(p->hash, span_of(key, (size_t)n));
@@ -183,10 +225,12 @@ static void compile_place(struct compile *cc, const char *what, const struct whe
 
     *out = (struct place){ .kind = PLACE_NOWHERE };
     if (n > 1)
-        bad(cc, "%s stands in one place: header, path or const", what);
+        bad(cc, what, "%s stands in one place: header, path or const", what);
     if (w->header) {
         *out = (struct place){ PLACE_HEADER, span_str(w->header), 0 };
-        keep(cc, out->name);
+        if (is_secret(cc->p, out->name))
+            bad(cc, what, "%s: %s holds a secret, which would be stored", what, w->header);
+        keep(cc, what, out->name);
     } else if (w->path) {
         *out = (struct place){ PLACE_PATH, span_str(w->path), cc->p->paths_n };
         cc->p->paths[cc->p->paths_n++] = out->name;
@@ -200,8 +244,27 @@ static int64_t duration(struct compile *cc, const char *key, const char *text, i
     int64_t ms = fallback;
 
     if (text && !cfg_msec(span_str(text), &ms))
-        bad(cc, "%s \"%s\" is not a duration like 5m", key, text);
+        bad(cc, key, "%s \"%s\" is not a duration like 5m", key, text);
     return ms;
+}
+
+static bool signs(const struct source_plan *p, enum part_kind kind, struct span name)
+{
+    for (size_t i = 0; i < p->parts_n; i++)
+        if (p->parts[i].kind == kind && span_ieq(p->parts[i].text, name))
+            return true;
+    return false;
+}
+
+/* A time that is not signed says nothing: who sends an old capture again writes a new one. */
+static void check_stamp_is_signed(struct compile *cc)
+{
+    const struct source_plan *p = cc->p;
+
+    if ((p->stamp.kind == PLACE_HEADER && !signs(p, PART_HEADER, p->stamp.name)) ||
+        (p->stamp_field.n && !signs(p, PART_FIELD, p->stamp_field)))
+        bad(cc, "signature.timestamp",
+            "signature.timestamp is not part of signature.message: anybody could renew it");
 }
 
 static void compile_timestamp(struct compile *cc)
@@ -214,11 +277,35 @@ static void compile_timestamp(struct compile *cc)
 
     compile_place(cc, "signature.timestamp", &w, &p->stamp);
     p->stamp_field = span_str(cc->c.signature.timestamp.field);
+    if (p->stamp_field.n && p->stamp.kind != PLACE_NOWHERE)
+        bad(cc, "signature.timestamp",
+            "signature.timestamp stands in one place: header, field or path");
+    if (p->stamp_field.n && !p->separator)
+        bad(cc, "signature.timestamp.field",
+            "signature.timestamp.field needs signature.separator, else the header is one "
+            "signature");
     if (u < 0)
-        bad(cc, "signature.timestamp.unit \"%s\" is none of s, ms, iso8601", unit);
+        bad(cc, "signature.timestamp.unit",
+            "signature.timestamp.unit \"%s\" is none of s, ms, iso8601", unit);
     p->unit = (enum unit)MAX(u, 0);
-    p->tolerance_ms = duration(cc, "tolerance", cc->c.signature.timestamp.tolerance, 300000);
-    p->future_ms = duration(cc, "future", cc->c.signature.timestamp.future, 300000);
+    p->tolerance_ms = duration(cc, cc->c.tolerance ? "tolerance" : "signature.timestamp.tolerance",
+                               cc->c.signature.timestamp.tolerance, 300000);
+    p->future_ms =
+        duration(cc, "signature.timestamp.future", cc->c.signature.timestamp.future, 300000);
+    check_stamp_is_signed(cc);
+}
+
+static void compile_hmac(struct compile *cc)
+{
+    struct source_plan *p = cc->p;
+
+    if (!p->header.n)
+        bad(cc, "signature", "signature.header is missing");
+    keep(cc, "signature.header", p->header);
+    compile_message(cc);
+    compile_timestamp(cc);
+    if (!cc->c.secrets.n)
+        bad(cc, "secrets", "secrets is missing: nothing could be verified");
 }
 
 static void compile_signature(struct compile *cc)
@@ -230,20 +317,13 @@ static void compile_signature(struct compile *cc)
     p->header = span_str(cc->c.signature.header);
     p->field = span_str(cc->c.signature.field);
     if (sep.n > 1)
-        bad(cc, "signature.separator is one byte");
+        bad(cc, "signature.separator", "signature.separator is one byte");
     p->separator = sep.n ? sep.p[0] : '\0';
     compile_secrets(cc);
-    if (p->algorithm == ALGORITHM_HMAC) {
-        if (!p->header.n)
-            bad(cc, "signature.header is missing");
-        keep(cc, p->header);
-        compile_message(cc);
-        compile_timestamp(cc);
-        if (!cc->c.secrets.n)
-            bad(cc, "secrets is missing: nothing could be verified");
-    }
+    if (p->algorithm == ALGORITHM_HMAC)
+        compile_hmac(cc);
     if (p->algorithm == ALGORITHM_TOKEN && !cc->c.secrets.n && !cc->c.path_token.bytes)
-        bad(cc, "a token source needs secrets, or a path with {token} and path_token");
+        bad(cc, "secrets", "a token source needs secrets, or a path with {token} and path_token");
 }
 
 static void compile_path(struct compile *cc)
@@ -254,11 +334,11 @@ static void compile_path(struct compile *cc)
     p->path = cc->c.path ? xstrdup(cc->c.path) : xasprintf("/hooks/%s", p->name);
     has_token = strstr(p->path, "{token}") != NULL;
     if (p->path[0] != '/' || strpbrk(p->path, "?# "))
-        bad(cc, "path %s must start with / and hold no ?, # or blank", p->path);
+        bad(cc, "path", "path %s must start with / and hold no ?, # or blank", p->path);
     if (has_token && !cc->c.path_token.bytes)
-        bad(cc, "path has {token}, but path_token is missing");
+        bad(cc, "path", "path has {token}, but path_token is missing");
     if (!has_token && cc->c.path_token.bytes)
-        bad(cc, "path_token is set, but path has no {token}");
+        bad(cc, "path_token", "path_token is set, but path has no {token}");
     p->path_token = span_of(cc->c.path_token.bytes, cc->c.path_token.n);
 }
 
@@ -269,35 +349,52 @@ static void compile_dedup(struct compile *cc, int64_t window_ms)
 
     p->dedup = (enum source_dedup)cc->c.dedup;
     if (p->dedup == SOURCE_DEDUP_ID && p->id.kind == PLACE_NOWHERE)
-        bad(cc, "dedup: id, but the provider sends none");
+        bad(cc, "dedup", "dedup: id, but the provider sends none");
     if (p->dedup == SOURCE_DEDUP_AUTO)
         p->dedup = p->id.kind == PLACE_NOWHERE ? SOURCE_DEDUP_OFF : SOURCE_DEDUP_ID;
     if (p->dedup != SOURCE_DEDUP_OFF && window_ms < retries)
         cfg_error(
-            cc->warns, cc->at,
+            cc->warns, key_node(cc, "retries"),
             "%s tries again for %s; dedup.window is shorter, late repeats are published again",
             p->provider, cc->c.retries);
 }
 
-static void compile_rest(struct compile *cc)
+static void compile_handshake(struct compile *cc)
 {
     struct source_plan *p = cc->p;
     struct where when = { NULL, cc->c.handshake.path, NULL },
                  echo = { NULL, cc->c.handshake.echo, NULL };
 
-    compile_place(cc, "id", &cc->c.id, &p->id);
-    compile_place(cc, "type", &cc->c.type, &p->type);
-    compile_place(cc, "subject", &cc->c.subject, &p->subject);
-    compile_place(cc, "handshake", &when, &p->shake_when);
-    compile_place(cc, "handshake", &echo, &p->shake_echo);
+    compile_place(cc, "handshake.path", &when, &p->shake_when);
+    compile_place(cc, "handshake.echo", &echo, &p->shake_echo);
     p->shake_equals = span_str(cc->c.handshake.equals);
     if (!!cc->c.handshake.path != !!cc->c.handshake.echo ||
         !!cc->c.handshake.path != !!cc->c.handshake.equals)
-        bad(cc, "handshake needs path, equals and echo");
-    for (size_t i = 0; i < cc->c.keep_headers.n; i++)
-        keep(cc, span_str(cc->c.keep_headers.v[i]));
+        bad(cc, "handshake", "handshake needs path, equals and echo");
+}
+
+static void compile_kept(struct compile *cc)
+{
+    for (size_t i = 0; i < cc->c.keep_headers.n; i++) {
+        struct span name = span_str(cc->c.keep_headers.v[i]);
+        if (is_secret(cc->p, name))
+            cfg_error(cc->warns, item_node(cc, "keep_headers", i),
+                      "keep_headers: %.*s holds a secret and is never stored", SPAN_FMT(name));
+        keep(cc, "keep_headers", name);
+    }
+}
+
+static void compile_rest(struct compile *cc)
+{
+    struct source_plan *p = cc->p;
+
+    compile_place(cc, "id", &cc->c.id, &p->id);
+    compile_place(cc, "type", &cc->c.type, &p->type);
+    compile_place(cc, "subject", &cc->c.subject, &p->subject);
+    compile_handshake(cc);
+    compile_kept(cc);
     if (cc->c.status != 200 && cc->c.status != 202 && cc->c.status != 204)
-        bad(cc, "status is 200, 202 or 204");
+        bad(cc, "status", "status is 200, 202 or 204");
 }
 
 /* The plan's own copies of what the merge borrowed. */

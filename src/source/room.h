@@ -34,6 +34,10 @@ struct source_cfg { /* NULL: not said here, the preset decides */
     struct {
         struct cfg_strs succeeded, failed, cancelled, waiting;
     } outcome;
+    struct {
+        char *id, *type, *subject;
+        struct cfg_strmap bodies;
+    } sample;
 };
 
 /* The user's settings over the preset's, as borrowed pointers; same shape. */

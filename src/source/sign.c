@@ -36,18 +36,25 @@ static struct span get(const struct sign *s, struct span name)
     return SPAN_NONE;
 }
 
+/* The preset's form of an id, each '?' a random hexadecimal digit. */
+static struct span random_id(const char *form, char *out, size_t cap)
+{
+    uint8_t digit;
+    size_t n = 0;
+
+    for (; n < cap && form[n]; n++) {
+        crypto_random(&digit, 1);
+        out[n] = form[n] == '?' ? "0123456789abcdef"[digit & 15] : form[n];
+    }
+    return span_of(out, n);
+}
+
 static void make_id(struct sign *s)
 {
-    uint8_t raw[12];
-    struct buf hex = BUF_INIT;
+    const char *form = s->p->own->sample.id ? s->p->own->sample.id : "msg_????????????????????????";
 
-    if (!s->o->id.n) {
-        crypto_random(raw, sizeof raw);
-        buf_hex(&hex, span_of(raw, sizeof raw));
-        snprintf(s->id, sizeof s->id, "msg_%s", buf_cstr(&hex));
-        s->o->id = span_str(s->id);
-        buf_free(&hex);
-    }
+    if (!s->o->id.n)
+        s->o->id = random_id(form, s->id, sizeof s->id);
     if (s->p->id.kind == PLACE_HEADER)
         set(s, s->p->id.name, s->o->id);
     if (s->p->type.kind == PLACE_HEADER)
@@ -65,27 +72,55 @@ static void make_stamp(struct sign *s)
         set(s, s->p->stamp.name, span_str(s->stamp));
 }
 
-/* A body typical for the type: the provider's envelope, as thin as they are. */
-static void make_body(struct sign *s)
+static bool fill(const struct sign *s, struct span name, struct buf *b)
 {
     char when[CLOCK_TEXT_MAX];
-    struct buf *b = &s->o->text;
+
+    if (span_eq(name, S("id")))
+        buf_json_string(b, s->o->id);
+    else if (span_eq(name, S("type")))
+        buf_json_string(b, s->o->type);
+    else if (span_eq(name, S("subject")))
+        buf_json_string(b, s->o->subject);
+    else if (span_eq(name, S("time")))
+        buf_json_string(b, span_str(clock_text(s->o->now_ms, when)));
+    else if (span_eq(name, S("unix")))
+        buf_printf(b, "%lld", (long long)s->o->now_ms / 1000);
+    else
+        return false;
+    return true;
+}
+
+/* The braces of JSON itself never hold a bare name, so they stay as they are. */
+static void fill_in(const struct sign *s, struct span text, struct buf *b)
+{
+    while (text.p) {
+        struct span plain = span_cut(&text, '{'), rest = text, name = span_cut(&rest, '}');
+        buf_span(b, plain);
+        if (!text.p)
+            return;
+        if (rest.p && fill(s, name, b))
+            text = rest;
+        else
+            buf_addc(b, '{');
+    }
+}
+
+/* A body typical for the type, as the provider would send it. */
+static void make_body(struct sign *s)
+{
+    const struct cfg_strmap *bodies = &s->p->own->sample.bodies;
+    struct span body = S("{\"type\":{type},\"id\":{id},\"timestamp\":{time},\"data\":{\"id\":"
+                         "{subject}}}");
 
     if (s->o->body.p) {
-        buf_span(b, s->o->body);
+        buf_span(&s->o->text, s->o->body);
         return;
     }
-    buf_adds(b, "{\"type\":");
-    buf_json_string(b, s->o->type);
-    buf_printf(b,
-               ",\"version\":\"v1\",\"timestamp\":\"%s\",\"id\":", clock_text(s->o->now_ms, when));
-    buf_json_string(b, s->o->id);
-    buf_adds(b, ",\"data\":{\"id\":");
-    buf_json_string(b, s->o->subject);
-    buf_adds(b, span_eq(s->o->type, S("video.generated")) ? ",\"file_name\":\"files/video-1\"}}"
-                : span_glob(S("*.failed"), s->o->type)
-                    ? ",\"error_code\":\"internal\",\"error_message\":\"the job failed\"}}"
-                    : "}}");
+    for (size_t i = bodies->n; i--;)
+        if (span_glob(span_str(bodies->k[i]), s->o->type))
+            body = span_str(bodies->v[i]);
+    fill_in(s, body, &s->o->text);
 }
 
 /* A piece of the signed message. `keep` has room for all of them: spans into it stay. */
@@ -105,6 +140,7 @@ static int part_of(struct sign *s, const struct part *part, struct span *out, st
         *out = body.p ? body : S("");
         break;
     case PART_HEADER:
+        set(s, part->text, s->o->id); /* of a header that is only signed, any text will do */
         *out = get(s, part->text);
         break;
     case PART_FIELD:
@@ -180,9 +216,9 @@ int source_sign(const struct source_plan *p, struct source_outgoing *o, struct e
     bool bearer = !p->header.n || span_ieq(p->header, S("authorization"));
 
     if (!o->type.n)
-        o->type = S("batch.succeeded");
+        o->type = p->own->sample.type ? span_str(p->own->sample.type) : S("job.succeeded");
     if (!o->subject.n)
-        o->subject = S("batch_123456");
+        o->subject = p->own->sample.subject ? span_str(p->own->sample.subject) : S("job-1");
     make_id(&s);
     make_stamp(&s);
     make_body(&s);

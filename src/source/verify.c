@@ -368,6 +368,15 @@ static enum verdict describe(struct verify *v)
     return VERDICT_OK;
 }
 
+/* What is refused leaves nothing behind, nor does the request before this one; but for the skew,
+ * which tells of a wrong clock just when everything is stale. */
+static void forget(struct source_event *ev)
+{
+    ev->id = ev->type = ev->subject = ev->content_type = SPAN_NONE;
+    ev->headers.n = ev->scratch.n = 0;
+    ev->dedup = ev->handshake = false;
+}
+
 enum verdict source_verify(const struct source_plan *p, const struct http_request *req,
                            const char *bytes, struct span path_token, int64_t now_ms,
                            struct source_event *ev)
@@ -375,13 +384,14 @@ enum verdict source_verify(const struct source_plan *p, const struct http_reques
     struct verify v = { .p = p, .req = req, .bytes = bytes, .now_ms = now_ms, .ev = ev };
     enum verdict verdict;
 
-    /* nothing of the request before this one, also where this one is refused */
-    ev->id = ev->type = ev->subject = ev->content_type = SPAN_NONE;
-    ev->headers.n = ev->scratch.n = 0;
-    ev->dedup = ev->handshake = false;
+    forget(ev);
     ev->skew_ms = INT64_MIN;
     verdict = check(&v, path_token);
-    return verdict == VERDICT_OK ? describe(&v) : verdict;
+    if (verdict == VERDICT_OK)
+        verdict = describe(&v);
+    if (verdict != VERDICT_OK)
+        forget(ev);
+    return verdict;
 }
 
 void source_event_free(struct source_event *ev)

@@ -114,6 +114,19 @@ static void what_it_prints_it_prints_again(void **state UNUSED)
     buf_free(&two);
 }
 
+static void an_empty_list_is_printed(void **state UNUSED)
+{
+    struct err_list errs = { NULL, 0 };
+    struct buf b = BUF_INIT;
+    struct conf *c = load("listen: []\n" SOURCE, &errs);
+
+    assert_non_null(c);
+    cfg_print(conf_keys(), c, &b);
+    assert_non_null(strstr(buf_cstr(&b), "listen: []\n"));
+    conf_free(c);
+    buf_free(&b);
+}
+
 static void what_a_reload_cannot_change_is_named(void **state UNUSED)
 {
     struct err_list errs = { NULL, 0 };
@@ -183,6 +196,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_it_prints_it_prints_again),
+        cmocka_unit_test(an_empty_list_is_printed),
         cmocka_unit_test(what_a_reload_cannot_change_is_named),
         cmocka_unit_test(environment),
         cmocka_unit_test(generated_pages_are_the_committed_ones),
