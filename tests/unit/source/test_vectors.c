@@ -143,10 +143,13 @@ int main(void)
 {
     struct vector rows[64] = { { .name = NULL } };
     glob_t files;
+    int failed;
 
     if (glob("tests/data/vectors/*.json", 0, NULL, &files) || files.gl_pathc > ARRAY_LEN(rows))
         return 1;
     for (size_t i = 0; i < files.gl_pathc; i++)
         rows[i].name = files.gl_pathv[i];
-    return t_table("vectors", rows, files.gl_pathc, sizeof rows[0], vector);
+    failed = t_table("vectors", rows, files.gl_pathc, sizeof rows[0], vector);
+    globfree(&files);
+    return failed;
 }
