@@ -99,5 +99,5 @@ void net_stream_end(struct net_stream *st);
 /* Highest number of connections that leaves `reserve` descriptors for the log and the sinks, or half
  * of them where there are very few; a lower number than wanted is logged. */
 uint32_t net_connection_limit(uint32_t wanted, uint32_t reserve);
-/* "1.2.3.4:5678", "unix"; out[64]. */
+/* "1.2.3.4", "unix", or "gone"; out[64]. */
 const char *net_remote(const struct net_request *req, char *out);
