@@ -107,7 +107,7 @@ int main(int argc, char **argv)
     inbox_init(&wr->in);
     memset(wr->body, 'x', BODY);
     if (wal_open(&w, &cfg, &dedup, &e))
-        errx(e.code, "append: %s", e.text);
+        errx((int)e.code, "append: %s", e.text);
     wal_start(w, &wr->in, &failed_msg);
     start = now = clock_mono_us();
     while (timed ? now - start < (int64_t)(atof(argv[3]) * 1e6)

@@ -1,7 +1,7 @@
 """What the rows share: pinned servers, the load, processor time and memory of a process, cold files.
 
-The runner itself sits on core 1 beside the load and sleeps while something is measured; what it starts
-inherits that core, servers are started on core 0. The log lies in build/bench on a real disk."""
+The runner itself sits on core 1 beside the load and sleeps while something is measured. hookline and nginx are
+on core 0. The log lies in build/bench on a real disk."""
 import json
 import os
 import shlex
@@ -85,7 +85,16 @@ def settled_memory(pid):
     return min(seen)
 
 
-class Server(Hookline):
+class Pinned:
+    """A server on a core of its own; `run` stops what is left of them at the end."""
+    core, started = SERVER, []
+
+    def spawn(self, argv, log, env=None):
+        Pinned.started.append(self)
+        super().spawn([*on_core(self.core), *argv], log, env)
+
+
+class Server(Pinned, Hookline):
     """hookline with one intake thread on core 0 and the default settings of its log."""
 
     def __init__(self, name, sinks='', source='', limits=''):
@@ -104,15 +113,12 @@ sources:
 {self.limits}
 """ + (f'sinks:\n{sinks}\n' if sinks else ''))
 
-    def start(self, wrap=(), args=()):
-        return super().start([*on_core(SERVER), *wrap], args)
-
     def clean(self):
         super().clean()
         shutil.rmtree(self.log, ignore_errors=True)
 
 
-class Nginx(Process):
+class Nginx(Pinned, Process):
     """`return 200` with one worker: the cheapest answer that a server gives. It reads the body and drops it."""
 
     def start(self):
@@ -125,7 +131,7 @@ http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {sel
 fastcgi_temp_path {self.dir}/f; uwsgi_temp_path {self.dir}/u; scgi_temp_path {self.dir}/s;
 server {{ listen 127.0.0.1:{self.port}; location / {{ return 200 "ok"; }} }} }}
 """)
-        self.spawn([*on_core(SERVER), 'nginx', '-c', conf], 'log')
+        self.spawn(['nginx', '-c', conf], 'log')
         until('nginx', lambda: socket.create_connection(('127.0.0.1', self.port), 1).close() or True)
         return self
 
@@ -134,17 +140,12 @@ server {{ listen 127.0.0.1:{self.port}; location / {{ return 200 "ok"; }} }} }}
             return int(f.read().split()[0])
 
 
-class BesideTheLoad:
-    def spawn(self, argv, log, env=None):
-        super().spawn([*on_core(LOAD), *argv], log, env)
+class Redis(Pinned, servers.Redis):
+    core = LOAD
 
 
-class Redis(BesideTheLoad, servers.Redis):
-    pass
-
-
-class Kafka(BesideTheLoad, servers.Kafka):
-    pass
+class Kafka(Pinned, servers.Kafka):
+    core = LOAD
 
 
 def load(port, connections, seconds=None, count=None, server=None):

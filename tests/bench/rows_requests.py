@@ -13,12 +13,6 @@ def servers():
     return Nginx().start(), Server('requests').start()
 
 
-def stop():
-    if servers.cache_info().currsize:
-        for s in servers():
-            s.clean()
-
-
 @functools.cache
 def rounds(connections):
     """Runs of nginx and of hookline in turn; two rows read the ones with 256 connections."""
