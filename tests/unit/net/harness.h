@@ -55,7 +55,8 @@ static inline void on_request(struct net_request *req, void *arg)
     struct world *w = arg;
 
     w->served++;
-    w->deepest = MAX(w->deepest, ++w->depth);
+    w->depth++;
+    w->deepest = MAX(w->deepest, w->depth);
     req->keep = w->keep;
     if (w->as_stream && req->http.method == METHOD_GET) {
         w->stream = net_answer_stream(
