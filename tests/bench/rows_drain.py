@@ -12,6 +12,7 @@ from lab import (LOAD, ROUNDS, SERVER, TOOLS, Kafka, Redis, Server, against, cpu
 
 EVENTS = int(os.environ.get('EVENTS', '500000'))
 WAIT_S = 300
+STREAM = 'hooks:demo'
 
 
 class Backlog(Server):
@@ -29,27 +30,27 @@ class Backlog(Server):
         return self.start()
 
 
-def watch_stream(redis, stream):
+def watch_stream(redis):
     """(events, seconds) from the first that were seen to the last."""
     end = time.monotonic() + WAIT_S
     first = first_at = None
     while time.monotonic() < end:
-        n, now = redis('XLEN', stream), time.monotonic()
+        n, now = redis('XLEN', STREAM), time.monotonic()
         if n and first is None:
             first, first_at = n, now
         if n >= EVENTS:
             return n - first, now - first_at
         time.sleep(0.002)
-    raise RuntimeError(f'{redis("XLEN", stream)} of {EVENTS} after {WAIT_S} s')
+    raise RuntimeError(f'{redis("XLEN", STREAM)} of {EVENTS} after {WAIT_S} s')
 
 
 def xadd_baseline(redis, entry):
     """The same XADD from one connection of redis-benchmark, 128 in flight, counted by the server in the same way."""
     values = [x.decode() for pair in entry for x in pair]
     p = subprocess.Popen([*on_core(SERVER), 'redis-benchmark', '-s', redis.socket, '-c', '1', '-P', '128', '-n', str(EVENTS),
-                          '-q', 'XADD', 'base', '*', *values], stdout=subprocess.DEVNULL)
+                          '-q', 'XADD', STREAM, '*', *values], stdout=subprocess.DEVNULL)
     try:
-        return watch_stream(redis, 'base')
+        return watch_stream(redis)
     finally:
         p.wait()
 
@@ -64,11 +65,11 @@ def drain_redis(row):
             settle()
             hookline.with_sink(f'r{n}', f'redis: {{ url: "unix:{redis.socket}" }}')
             before, redis_before = cpu_seconds(hookline.p.pid), cpu_seconds(redis.p.pid)
-            events, seconds = watch_stream(redis, 'hooks:demo')
+            events, seconds = watch_stream(redis)
             busy.append(((cpu_seconds(hookline.p.pid) - before) / seconds, (cpu_seconds(redis.p.pid) - redis_before) / seconds))
             ours.append(events / seconds)
             hookline.stop()
-            entry = redis('XRANGE', 'hooks:demo', '-', '+', 'COUNT', 1)[0][1]
+            entry = redis('XRANGE', STREAM, '-', '+', 'COUNT', 1)[0][1]
             redis('FLUSHALL', 'SYNC')
             settle()
             events, seconds = xadd_baseline(redis, zip(entry[::2], entry[1::2]))
