@@ -124,6 +124,11 @@ static void compile_piece(struct compile *cc, struct span piece)
         add_part(cc, PART_HEADER, name);
         keep(cc, "signature.message", name);
     } else if (name.n && span_eq(kind, S("field"))) {
+        if (!cc->p->separator)
+            bad(cc, "signature.message",
+                "signature.message: {%.*s} needs signature.separator, else the header is one "
+                "signature",
+                SPAN_FMT(piece));
         add_part(cc, PART_FIELD, name);
     } else if (name.n && span_eq(kind, S("query"))) {
         add_part(cc, PART_QUERY, name);
@@ -248,10 +253,18 @@ static int64_t duration(struct compile *cc, const char *key, const char *text, i
     return ms;
 }
 
-static bool signs(const struct source_plan *p, enum part_kind kind, struct span name)
+static bool signs_header(const struct source_plan *p, struct span name)
 {
     for (size_t i = 0; i < p->parts_n; i++)
-        if (p->parts[i].kind == kind && span_ieq(p->parts[i].text, name))
+        if (p->parts[i].kind == PART_HEADER && span_ieq(p->parts[i].text, name))
+            return true;
+    return false;
+}
+
+static bool signs_field(const struct source_plan *p, struct span name)
+{
+    for (size_t i = 0; i < p->parts_n; i++)
+        if (p->parts[i].kind == PART_FIELD && span_eq(p->parts[i].text, name))
             return true;
     return false;
 }
@@ -261,8 +274,8 @@ static void check_stamp_is_signed(struct compile *cc)
 {
     const struct source_plan *p = cc->p;
 
-    if ((p->stamp.kind == PLACE_HEADER && !signs(p, PART_HEADER, p->stamp.name)) ||
-        (p->stamp_field.n && !signs(p, PART_FIELD, p->stamp_field)))
+    if ((p->stamp.kind == PLACE_HEADER && !signs_header(p, p->stamp.name)) ||
+        (p->stamp_field.n && !signs_field(p, p->stamp_field)))
         bad(cc, "signature.timestamp",
             "signature.timestamp is not part of signature.message: anybody could renew it");
 }
@@ -280,10 +293,6 @@ static void compile_timestamp(struct compile *cc)
     if (p->stamp_field.n && p->stamp.kind != PLACE_NOWHERE)
         bad(cc, "signature.timestamp",
             "signature.timestamp stands in one place: header, field or path");
-    if (p->stamp_field.n && !p->separator)
-        bad(cc, "signature.timestamp.field",
-            "signature.timestamp.field needs signature.separator, else the header is one "
-            "signature");
     if (u < 0)
         bad(cc, "signature.timestamp.unit",
             "signature.timestamp.unit \"%s\" is none of s, ms, iso8601", unit);
@@ -322,6 +331,10 @@ static void compile_signature(struct compile *cc)
     compile_secrets(cc);
     if (p->algorithm == ALGORITHM_HMAC)
         compile_hmac(cc);
+    if (p->algorithm == ALGORITHM_NONE && cc->c.secrets.n)
+        bad(cc, "secrets", "signature.algorithm is none: no secret would ever be asked for");
+    if (cc->c.tolerance && p->stamp.kind == PLACE_NOWHERE && !p->stamp_field.n)
+        bad(cc, "tolerance", "tolerance is set, but %s signs no time", p->provider);
     if (p->algorithm == ALGORITHM_TOKEN && !cc->c.secrets.n && !cc->c.path_token.bytes)
         bad(cc, "secrets", "a token source needs secrets, or a path with {token} and path_token");
 }
@@ -335,6 +348,8 @@ static void compile_path(struct compile *cc)
     has_token = strstr(p->path, "{token}") != NULL;
     if (p->path[0] != '/' || strpbrk(p->path, "?# "))
         bad(cc, "path", "path %s must start with / and hold no ?, # or blank", p->path);
+    if (has_token && strstr(strstr(p->path, "{token}") + 1, "{token}"))
+        bad(cc, "path", "path has {token} twice");
     if (has_token && !cc->c.path_token.bytes)
         bad(cc, "path", "path has {token}, but path_token is missing");
     if (!has_token && cc->c.path_token.bytes)
@@ -346,12 +361,16 @@ static void compile_dedup(struct compile *cc, int64_t window_ms)
 {
     struct source_plan *p = cc->p;
     int64_t retries = duration(cc, "retries", cc->c.retries, 0);
+    bool told_apart = p->id.kind == PLACE_HEADER || p->id.kind == PLACE_PATH;
 
     p->dedup = (enum source_dedup)cc->c.dedup;
-    if (p->dedup == SOURCE_DEDUP_ID && p->id.kind == PLACE_NOWHERE)
-        bad(cc, "dedup", "dedup: id, but the provider sends none");
+    if (p->dedup == SOURCE_DEDUP_ID && !told_apart)
+        bad(cc, "dedup",
+            p->id.kind == PLACE_CONST
+                ? "dedup: id, but id is always the same: all but the first would be dropped"
+                : "dedup: id, but the provider sends none");
     if (p->dedup == SOURCE_DEDUP_AUTO)
-        p->dedup = p->id.kind == PLACE_NOWHERE ? SOURCE_DEDUP_OFF : SOURCE_DEDUP_ID;
+        p->dedup = told_apart ? SOURCE_DEDUP_ID : SOURCE_DEDUP_OFF;
     if (p->dedup != SOURCE_DEDUP_OFF && window_ms < retries)
         cfg_error(
             cc->warns, key_node(cc, "retries"),

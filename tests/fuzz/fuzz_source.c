@@ -58,8 +58,10 @@ static void make_plans(void)
     char config[1024];
 
     for (const char *const *name = source_preset_names(); *name; name++) {
-        snprintf(config, sizeof config, "provider: %s\nsecrets: ['" SECRET "']\n", *name);
-        add(config, !strcmp(*name, "none"), strcmp(*name, "none") && strcmp(*name, "token"));
+        bool open = !strcmp(*name, "none");
+        snprintf(config, sizeof config, "provider: %s\n%s", *name,
+                 open ? "" : "secrets: ['" SECRET "']\n");
+        add(config, open, !open && strcmp(*name, "token"));
     }
     for (size_t i = 0; i < ARRAY_LEN(own); i++) {
         snprintf(config, sizeof config, "%s\nsecrets: [a, '" SECRET "']\n", own[i]);

@@ -470,6 +470,29 @@ static void no_secret_is_kept(void **state UNUSED)
     unmake(&m);
 }
 
+/* An id that is always the same tells nothing apart: it must not make events repeats. */
+static void a_constant_id_is_no_repeat(void **state UNUSED)
+{
+    struct source_event ev = { 0 };
+    struct http_request req;
+    struct made m;
+    char *bytes = request(&req, SPAN_NONE, S("{}"));
+
+    make_good(&m, "provider: none\nid: { const: x }\n");
+    assert_int_equal(source_verify(m.plan, &req, bytes, SPAN_NONE, 0, &ev), VERDICT_OK);
+    assert_true(span_eq(ev.id, S("x")));
+    assert_false(ev.dedup);
+    unmake(&m);
+    make_good(&m, "provider: none\ndedup: body\n");
+    assert_int_equal(source_verify(m.plan, &req, bytes, SPAN_NONE, 0, &ev), VERDICT_OK);
+    assert_true(
+        span_eq(ev.id, S("44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a")));
+    assert_true(ev.dedup);
+    unmake(&m);
+    free(bytes);
+    source_event_free(&ev);
+}
+
 static void path_tokens(void **state UNUSED)
 {
     struct source_event ev = { 0 };
@@ -500,6 +523,7 @@ int main(void)
         cmocka_unit_test(attributes),
         cmocka_unit_test(no_secret_is_kept),
         cmocka_unit_test(path_tokens),
+        cmocka_unit_test(a_constant_id_is_no_repeat),
     };
 
     return T_TABLE(rows, verdict) + T_TABLE(signed_rows, signed_verdict) + T_RUN(tests);
