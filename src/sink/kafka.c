@@ -68,6 +68,7 @@ static int make_producer(struct kafka *k, struct err *e)
  * only. */
 static void drop_producer(struct kafka *k)
 {
+    kafka_park_drop(k);
     kafka_topics_drop(k);
     k->in_flight = 0;
     if (!k->rk)
@@ -81,7 +82,7 @@ static void drop_producer(struct kafka *k)
 /* --- reports
  * ----------------------------------------------------------------------------------------- */
 
-static void report(struct kafka *k, uint64_t lsn, enum sink_outcome outcome, const char *reason)
+void kafka_report(struct kafka *k, uint64_t lsn, enum sink_outcome outcome, const char *reason)
 {
     k->sink.owner.done(k->sink.owner.arg, lsn, outcome, reason);
 }
@@ -115,32 +116,29 @@ static bool may_be_innocent(rd_kafka_resp_err_t err)
            err == RD_KAFKA_RESP_ERR_INVALID_MSG || err == RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE;
 }
 
-static bool is_fallback(const struct kafka *k, const char *topic)
+bool kafka_is_fallback(const struct kafka *k, const char *topic)
 {
     const char *fallback = k->cfg->kafka->fallback_topic;
 
     return fallback && !strcmp(fallback, topic);
 }
 
-/* A topic that the event itself names must not hold up the others: it goes to the fallback, else it
- * is dead after a minute (librdkafka waits that long before it reports a missing topic). */
+/* Sent again, a record whose topic comes from its content is parked, or goes to the fallback, until
+ * the topic has refused for so long that it is dead; any other topic blocks the sink. */
 static void on_refused_topic(struct kafka *k, uint64_t lsn, rd_kafka_resp_err_t err,
                              const char *name, const char *reason)
 {
     struct topic *t = kafka_topic(k, name);
-    bool by_content = k->by_content && !is_fallback(k, name);
 
-    if (by_content && !k->cfg->kafka->fallback_topic &&
-        (!t || err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
-         (t->missing_ms && clock_mono_ms() - t->missing_ms > MISSING_MS))) {
-        report(k, lsn, SINK_POISON, reason);
-        return;
-    }
     if (t)
         kafka_topic_missing(t);
     kafka_wake(k, RECHECK_MS);
-    kafka_say(k, by_content ? SINK_RETRYING : SINK_BLOCKED, reason);
-    report(k, lsn, SINK_RETRY, rd_kafka_err2name(err));
+    if (t && kafka_topic_given_up(k, t)) {
+        kafka_report(k, lsn, SINK_POISON, reason);
+        return;
+    }
+    kafka_say(k, t && !t->fixed ? SINK_RETRYING : SINK_BLOCKED, reason);
+    kafka_report(k, lsn, SINK_RETRY, rd_kafka_err2name(err));
 }
 
 static void on_failed(struct kafka *k, uint64_t lsn, bool alone, rd_kafka_resp_err_t err,
@@ -148,20 +146,34 @@ static void on_failed(struct kafka *k, uint64_t lsn, bool alone, rd_kafka_resp_e
 {
     char reason[400];
 
+    if (err == RD_KAFKA_RESP_ERR__FATAL) { /* whether or not an event says so */
+        k->fatal = true;
+        kafka_wake(k, 0);
+    }
     snprintf(reason, sizeof reason, "topic %s: %s", topic, rd_kafka_err2str(err));
     if (is_destination(err)) {
         on_refused_topic(k, lsn, err, topic, reason);
         return;
     }
     if (may_be_innocent(err) && alone) {
-        report(k, lsn, SINK_POISON, reason);
+        kafka_report(k, lsn, SINK_POISON, reason);
         return;
     }
     if (may_be_innocent(err))
         k->careful_until = MAX(k->careful_until, lsn);
     else
         kafka_say(k, blocks(err) ? SINK_BLOCKED : SINK_RETRYING, reason);
-    report(k, lsn, SINK_RETRY, rd_kafka_err2name(err));
+    kafka_report(k, lsn, SINK_RETRY, rd_kafka_err2name(err));
+}
+
+static void on_stored(struct kafka *k, uint64_t lsn, const rd_kafka_message_t *msg)
+{
+    struct topic *t = k->by_content ? kafka_topic(k, rd_kafka_topic_name(msg->rkt)) : NULL;
+
+    if (t)
+        t->trouble_ms = 0;
+    k->trouble = false;
+    kafka_report(k, lsn, SINK_DONE, NULL);
 }
 
 static void on_reports(struct kafka *k, rd_kafka_event_t *ev)
@@ -175,10 +187,8 @@ static void on_reports(struct kafka *k, rd_kafka_event_t *ev)
             k->in_flight--;
             if (msgs[i]->err)
                 on_failed(k, tag >> 1, tag & 1, msgs[i]->err, rd_kafka_topic_name(msgs[i]->rkt));
-            else {
-                k->trouble = false;
-                report(k, tag >> 1, SINK_DONE, NULL);
-            }
+            else
+                on_stored(k, tag >> 1, msgs[i]);
         }
 }
 
@@ -283,12 +293,19 @@ static void after_events(struct kafka *k)
         k->fatal = true; /* whether or not an event said so */
     if (k->fatal || (k->renew && !k->in_flight)) {
         rebuild(k);
-    } else if (k->was_full) {
+        return;
+    }
+    if (k->parked && !k->renew)
+        kafka_unpark(k);
+    if (k->was_full) {
         k->was_full = false;
         k->sink.owner.ready(k->sink.owner.arg);
     }
 }
 
+/* Until there is none: librdkafka writes to the descriptor when its queue was empty and fills, so a
+ * wake-up could be lost only where something is left in it. The descriptor is read before, so what
+ * fills the queue after the last look makes it readable again. */
 static void take_events(struct kafka *k)
 {
     rd_kafka_event_t *ev;
@@ -310,24 +327,19 @@ static void on_io(evutil_socket_t fd, short what UNUSED, void *arg)
     after_events(k);
 }
 
-/* Looks at the queue each second as well: the descriptor tells only of an empty queue that fills,
- * and a poll may come back with nothing while something is left in it. */
 static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
     struct kafka *k = arg;
 
-    if (!k->fatal) {
+    if (!k->fatal)
         kafka_topics_recheck(k);
-        take_events(k);
-    }
-    kafka_wake(k, RECHECK_MS);
     after_events(k);
 }
 
 /* --- sending
  * ----------------------------------------------------------------------------------------- */
 
-/* The topic of a record; NULL when nothing can be sent now. */
+/* The topic of a record; NULL when the table is full. */
 static struct topic *topic_of(struct kafka *k, const struct record *rec, struct span id)
 {
     const char *fallback = k->cfg->kafka->fallback_topic;
@@ -338,43 +350,58 @@ static struct topic *topic_of(struct kafka *k, const struct record *rec, struct 
     if (k->scratch.n > NAME_MAX_BYTES)
         k->scratch.n = NAME_MAX_BYTES;
     t = kafka_topic(k, buf_cstr(&k->scratch));
-    if (t && !t->asking && t->missing_ms && k->by_content && fallback)
+    if (t && !t->asking && t->missing_ms && !t->fixed && fallback)
         t = kafka_topic(k, fallback);
     if (!t) {
         k->renew = true;
         kafka_wake(k, 0);
-        return NULL;
     }
-    return t->asking || !t->handle || (t->missing_ms && !k->by_content) ? NULL : t;
+    return t;
 }
 
-static int produce(struct kafka *k, const struct record *rec, struct topic *t,
-                   rd_kafka_headers_t *h)
+static rd_kafka_resp_err_t produce(struct kafka *k, const struct record *rec, struct topic *t,
+                                   struct span id, bool alone)
 {
-    bool alone = rec->lsn <= k->careful_until; /* then nothing else is in flight */
     uint64_t tag = rec->lsn << 1 | alone;
+    rd_kafka_headers_t *h = kafka_headers(k, rec, id);
     rd_kafka_resp_err_t err;
-    char reason[160];
 
+    k->key.n = 0;
+    template_write(k->cfg->kafka->key, rec, id, false, &k->key);
+    if (!k->key.n)
+        buf_span(&k->key, id);
     err = rd_kafka_producev(k->rk, RD_KAFKA_V_RKT(t->handle), RD_KAFKA_V_KEY(k->key.p, k->key.n),
                             RD_KAFKA_V_VALUE((void *)(uintptr_t)rec->body.p, rec->body.n),
                             RD_KAFKA_V_HEADERS(h), RD_KAFKA_V_TIMESTAMP(rec->time_ms),
                             RD_KAFKA_V_OPAQUE((void *)(uintptr_t)tag), RD_KAFKA_V_MSGFLAGS(0),
                             RD_KAFKA_V_END);
-    if (!err) {
-        k->in_flight++;
+    if (err)
+        rd_kafka_headers_destroy(h);
+    return err;
+}
+
+int kafka_produce(struct kafka *k, const struct record *rec, struct topic *t)
+{
+    bool alone = rec->lsn <= k->careful_until; /* then nothing else is in flight */
+    char made[RECORD_ID_MAX], reason[400];
+    rd_kafka_resp_err_t err;
+
+    if (t->max_bytes && !k->compressed && rec->body.n + rec->headers.n > t->max_bytes) {
+        kafka_report(k, rec->lsn, SINK_POISON, "larger than the topic's max.message.bytes");
         return 0;
     }
-    rd_kafka_headers_destroy(h);
-    if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+    err = produce(k, rec, t, record_id(rec, k->logid, made), alone);
+    if (!err) {
+        k->in_flight++;
+    } else if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
         k->was_full = true;
         return 1;
-    }
-    snprintf(reason, sizeof reason, "topic %s: %s", t->name, rd_kafka_err2str(err));
-    if (err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
-        report(k, rec->lsn, SINK_POISON, reason);
-    else
+    } else if (err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
+        snprintf(reason, sizeof reason, "topic %s: %s", t->name, rd_kafka_err2str(err));
+        kafka_report(k, rec->lsn, SINK_POISON, reason);
+    } else {
         on_failed(k, rec->lsn, alone, err, t->name);
+    }
     return 0;
 }
 
@@ -382,23 +409,18 @@ static int kafka_send(struct sink *s, const struct record *rec)
 {
     struct kafka *k = container_of(s, struct kafka, sink);
     char made[RECORD_ID_MAX];
-    struct span id = record_id(rec, k->logid, made);
     struct topic *t;
 
     if (k->fatal || k->renew || (rec->lsn <= k->careful_until && k->in_flight) ||
-        !(t = topic_of(k, rec, id))) {
+        !(t = topic_of(k, rec, record_id(rec, k->logid, made))) ||
+        (t->fixed && (t->asking || t->missing_ms))) {
         k->was_full = true;
         return 1;
     }
-    if (t->max_bytes && !k->compressed && rec->body.n + rec->headers.n > t->max_bytes) {
-        report(k, rec->lsn, SINK_POISON, "larger than the topic's max.message.bytes");
-        return 0;
-    }
-    k->key.n = 0;
-    template_write(k->cfg->kafka->key, rec, id, false, &k->key);
-    if (!k->key.n)
-        buf_span(&k->key, id);
-    return produce(k, rec, t, kafka_headers(k, rec, id));
+    if (!t->asking && !t->missing_ms)
+        return kafka_produce(k, rec, t);
+    kafka_park(k, t, rec);
+    return 0;
 }
 
 static void kafka_flush(struct sink *s UNUSED)
@@ -447,13 +469,13 @@ static struct sink *kafka_open(const char *name, const struct sink_cfg *cfg, con
                          .name = xstrdup(name),
                          .batch_bytes = BATCH_BYTES,
                          .ask_ms = ASK_MS,
+                         .missing_ms = MISSING_MS,
                          .by_content = template_by_content(cfg->kafka->topic),
                          .compressed = is_compressed(&cfg->kafka->properties),
                          .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) };
     event_assign(&k->io, base, k->fd, EV_READ | EV_PERSIST, on_io, k);
     event_assign(&k->timer, base, -1, 0, on_timer, k);
     event_add(&k->io, NULL);
-    kafka_wake(k, RECHECK_MS);
     if (!make_producer(k, e))
         return &k->sink;
     kafka_close(&k->sink);

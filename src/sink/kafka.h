@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the Kafka sink share: kafka.c sends and acts on reports, kafka_topic.c knows
- * the destinations, kafka_message.c makes headers, kafka_conf.c the settings. */
+ * the destinations, kafka_park.c keeps what waits for one, kafka_message.c makes headers,
+ * kafka_conf.c the settings. */
 #pragma once
 
 #include <event2/event_struct.h>
@@ -11,13 +12,16 @@
 struct topic {
     char *name;
     rd_kafka_topic_t *handle;
+    bool fixed;         /* named by the settings alone: if it is missing the sink is blocked */
     bool asking;        /* its limits are being read: nothing is sent to it yet */
     unsigned tries;     /* answers so far that say it does not exist */
-    int64_t missing_ms; /* since when it cannot be used; 0: it can */
+    int64_t missing_ms; /* since when it cannot be used; 0: it can, as far as is known */
+    int64_t trouble_ms; /* the first time since it last took a record; 0: never */
     int64_t asked_ms;
     uint64_t max_bytes; /* max.message.bytes; 0: not known */
 };
 
+struct parked;
 struct kafka {
     struct sink sink;
     const struct sink_cfg *cfg;
@@ -31,6 +35,8 @@ struct kafka {
     rd_kafka_queue_t *queue;
     struct topic *topics;
     size_t topics_n, last_topic, in_flight;
+    struct parked *parked, **parked_end;
+    int missing_ms;         /* how long an event waits for a missing topic that it names itself */
     uint64_t batch_bytes;   /* below the smallest max.message.bytes seen */
     uint64_t careful_until; /* LSN up to which records are sent one at a time */
     struct buf scratch, key;
@@ -50,16 +56,27 @@ struct topic *kafka_topic(struct kafka *k, const char *name);
 void kafka_topic_ask(struct kafka *k, struct topic *t);
 void kafka_topic_missing(struct topic *t);
 void kafka_topics_drop(struct kafka *k);
-void kafka_topics_recheck(struct kafka *k);       /* asks again for what is missing */
-bool kafka_topics_waiting(const struct kafka *k); /* some topic is missing or being asked for */
+void kafka_topics_recheck(struct kafka *k); /* asks again for what is missing */
+/* Whether records for it have waited long enough: they are dead. */
+bool kafka_topic_given_up(const struct kafka *k, const struct topic *t);
 /* Any answer to any request shows that a broker is reachable and lets us in. */
 void kafka_probe(struct kafka *k);
 void kafka_on_limits(struct kafka *k, rd_kafka_event_t *ev);
 void kafka_topic_warnings(const struct kafka *k, struct buf *out);
 
+/* kafka_park.c: records whose topic, named by themselves, is being asked for or is missing. They
+ * wait here, in order, so that the others need not. */
+void kafka_park(struct kafka *k, struct topic *t, const struct record *rec);
+void kafka_unpark(struct kafka *k); /* what can be sent is sent, what has waited too long is dead */
+void kafka_park_drop(struct kafka *k);
+
 /* kafka_message.c */
 rd_kafka_headers_t *kafka_headers(const struct kafka *k, const struct record *rec, struct span id);
 
 /* kafka.c */
+/* Sends to a topic that is not being asked for. 0: librdkafka has it, or its end was reported. */
+int kafka_produce(struct kafka *k, const struct record *rec, struct topic *t);
+bool kafka_is_fallback(const struct kafka *k, const char *topic);
+void kafka_report(struct kafka *k, uint64_t lsn, enum sink_outcome outcome, const char *reason);
 void kafka_say(struct kafka *k, enum sink_state state, const char *reason);
 void kafka_wake(struct kafka *k, int64_t after_ms);

@@ -101,12 +101,9 @@ int kafka_configure(const struct kafka *k, rd_kafka_conf_t *conf, struct err *e)
         { "log.queue", "true" },          { "linger.ms", "5" },
     };
     const struct sink_kafka_cfg *c = k->cfg->kafka;
-    /* How long librdkafka waits before it reports a missing topic. Others flow meanwhile, so a
-     * topic named by content without a fallback is given its minute here. */
-    bool patient = k->by_content && !c->fallback_topic;
-
     if (set(conf, "bootstrap.servers", c->brokers, e) ||
-        set(conf, "topic.metadata.propagation.max.ms", patient ? "60000" : "5000", e) ||
+        set(conf, "topic.metadata.propagation.max.ms", "5000",
+            e) || /* missing ones are asked for */
         set_all(conf, defaults, ARRAY_LEN(defaults), e))
         return -1;
     for (size_t i = 0; i < c->properties.n; i++)

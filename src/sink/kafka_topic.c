@@ -5,7 +5,7 @@
  * goes out and batch.size is kept below it (a smaller limit makes the producer again, once nothing
  * is in flight). A missing topic is asked for a few times, since making it takes a moment. When the
  * table is full the producer is made again with an empty one: librdkafka forgets a topic only with
- * its handle. */
+ * its handle. Asked again, a missing topic is found when it has been made. */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,11 +14,12 @@
 #include "log.h"
 
 #define TOPICS_MAX 1024
-#define TRIES 4            /* answers "no such topic" before it is believed */
-#define TRIES_BY_CONTENT 2 /* the others wait meanwhile, so less */
+#define TRIES 4 /* answers "no such topic" before it is believed */
 #define ASK_AGAIN_MS 300
-#define RECHECK_MS 30000 /* a missing topic that nobody waits for */
-#define FRAMING 512      /* of a batch, left free below the topic's limit */
+#define RECHECK_MS 2000 /* a missing topic, while others flow */
+#define LOOK_MS 1000    /* whether somebody has waited for it long enough */
+#define WARNINGS_MAX 16
+#define FRAMING 512 /* of a batch, left free below the topic's limit */
 
 static void create(struct kafka *k, const char *name)
 {
@@ -78,7 +79,9 @@ struct topic *kafka_topic(struct kafka *k, const char *name)
     if (k->topics_n == TOPICS_MAX)
         return NULL;
     t = &k->topics[k->topics_n++];
-    *t = (struct topic){ .name = xstrdup(name), .handle = rd_kafka_topic_new(k->rk, name, NULL) };
+    *t = (struct topic){ .name = xstrdup(name),
+                         .handle = rd_kafka_topic_new(k->rk, name, NULL),
+                         .fixed = !k->by_content || kafka_is_fallback(k, name) };
     if (k->cfg->kafka->create)
         create(k, name);
     kafka_topic_ask(k, t);
@@ -99,6 +102,8 @@ void kafka_topic_missing(struct topic *t)
 {
     if (!t->missing_ms)
         t->missing_ms = clock_mono_ms();
+    if (!t->trouble_ms)
+        t->trouble_ms = t->missing_ms;
 }
 
 /* Brokers that were there but do not say the limits must not hold up what they would take. */
@@ -122,26 +127,27 @@ static void no_answer(struct kafka *k, struct topic *t, const char *why)
 
 void kafka_topics_recheck(struct kafka *k)
 {
-    int64_t now = clock_mono_ms(), after = k->by_content ? RECHECK_MS : ASK_AGAIN_MS;
+    int64_t now = clock_mono_ms();
 
     for (size_t i = 0; i < k->topics_n; i++) {
         struct topic *t = &k->topics[i];
         bool due;
         if (t->asking && now - t->asked_ms >= k->ask_ms + ASK_AGAIN_MS && !t->tries)
             no_answer(k, t, "no answer about the topic's limits");
-        due = t->asking ? t->tries && now - t->asked_ms >= ASK_AGAIN_MS
-                        : t->missing_ms && now - t->asked_ms >= after;
+        due = t->asking
+                  ? t->tries && now - t->asked_ms >= ASK_AGAIN_MS
+                  : t->missing_ms && now - t->asked_ms >= (t->fixed ? ASK_AGAIN_MS : RECHECK_MS);
         if (due)
             kafka_topic_ask(k, t);
+        if (t->asking || t->missing_ms)
+            kafka_wake(k, t->asking || t->fixed ? ASK_AGAIN_MS : LOOK_MS);
     }
 }
 
-bool kafka_topics_waiting(const struct kafka *k)
+bool kafka_topic_given_up(const struct kafka *k, const struct topic *t)
 {
-    for (size_t i = 0; i < k->topics_n; i++)
-        if (k->topics[i].missing_ms || k->topics[i].asking)
-            return true;
-    return false;
+    return t->missing_ms && !t->fixed && !k->cfg->kafka->fallback_topic &&
+           clock_mono_ms() - t->trouble_ms >= k->missing_ms;
 }
 
 /* Still asking after the first answers: the topic may be in the making. */
@@ -151,11 +157,11 @@ static void not_there(struct kafka *k, struct topic *t)
 
     t->tries++;
     kafka_wake(k, ASK_AGAIN_MS);
-    if (t->tries < (k->by_content && !k->cfg->kafka->create ? TRIES_BY_CONTENT : TRIES))
+    if (t->tries < TRIES)
         return;
     t->asking = false;
     kafka_topic_missing(t);
-    if (k->by_content)
+    if (!t->fixed)
         return;
     snprintf(reason, sizeof reason, "topic %s does not exist; create it, or set create", t->name);
     kafka_say(k, SINK_BLOCKED, reason);
@@ -166,7 +172,7 @@ static void there(struct kafka *k, struct topic *t, const rd_kafka_ConfigResourc
     size_t n;
     const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(res, &n);
 
-    if (t->missing_ms && !k->by_content)
+    if (t->missing_ms && t->fixed)
         kafka_say(k, SINK_RETRYING, "the topic is there again");
     t->asking = false;
     t->tries = 0;
@@ -217,23 +223,33 @@ void kafka_on_limits(struct kafka *k, rd_kafka_event_t *ev)
         there(k, t, res[0]); /* without the right to ask: no entries, the limit stays unknown */
 }
 
+static void warn(struct buf *out, const char *sep, struct buf *text)
+{
+    buf_adds(out, sep);
+    buf_json_string(out, buf_as_span(text));
+    text->n = 0;
+}
+
 void kafka_topic_warnings(const struct kafka *k, struct buf *out)
 {
     struct buf text = BUF_INIT;
-    const char *sep = "";
+    size_t n = 0;
 
-    for (size_t i = 0; i < k->topics_n; i++) {
+    for (size_t i = 0; i < k->topics_n && n < WARNINGS_MAX; i++) {
         const struct topic *t = &k->topics[i];
-        if (!t->max_bytes || t->max_bytes >= k->max_body)
-            continue;
-        text.n = 0;
-        buf_printf(&text,
-                   "a source may send %llu bytes, topic %s takes %llu; larger events become dead "
-                   "letters",
-                   (unsigned long long)k->max_body, t->name, (unsigned long long)t->max_bytes);
-        buf_adds(out, sep);
-        buf_json_string(out, buf_as_span(&text));
-        sep = ",";
+        if (t->missing_ms && !t->fixed) {
+            buf_printf(&text, "topic %s, which events name, cannot be used; they go to %s", t->name,
+                       k->cfg->kafka->fallback_topic ? k->cfg->kafka->fallback_topic
+                                                     : "the dead letters after a minute");
+            warn(out, n++ ? "," : "", &text);
+        }
+        if (t->max_bytes && t->max_bytes < k->max_body) {
+            buf_printf(&text,
+                       "a source may send %llu bytes, topic %s takes %llu; larger events become "
+                       "dead letters",
+                       (unsigned long long)k->max_body, t->name, (unsigned long long)t->max_bytes);
+            warn(out, n++ ? "," : "", &text);
+        }
     }
     buf_free(&text);
 }

@@ -245,6 +245,11 @@ broker.heartbeat.interval.ms=500
                                               stderr=subprocess.DEVNULL).returncode == 0, 120)
         return self
 
+    def create(self, topic, **config):
+        args = [x for k, v in config.items() for x in ('--config', f'{k.replace("_", ".")}={v}')]
+        subprocess.run([*self.java, 'org.apache.kafka.tools.TopicCommand', '--bootstrap-server', self.broker, '--create',
+                        '--topic', topic, '--partitions', '1', *args], check=True, stdout=subprocess.DEVNULL)
+
     def messages(self, topic):
         """All messages as (partition, offset, key, {header: text}, SHA-256 is the reader's business: raw value)."""
         mark = '\x1e\x1d'

@@ -146,6 +146,43 @@ static void case39_fatal_error_rebuilds_the_producer(void **state UNUSED)
     harness_close(&h);
 }
 
+/* One record and silence: the descriptor alone tells of its report. */
+static void no_report_is_slept_through(void **state UNUSED)
+{
+    struct harness h;
+    struct record rec = harness_record(1);
+
+    open_kafka(&h, "kafka: { topic: t, " CLUSTER " }");
+    warm_up(&h);
+    event_del(&kafka_of(&h)->timer);
+    for (int i = 1; i <= 300; i++) {
+        harness_send(&h, &rec);
+        UNTIL(&h, h.done == i);
+    }
+    assert_false(event_pending(&kafka_of(&h)->timer, EV_TIMEOUT, NULL));
+    harness_close(&h);
+}
+
+/* Nothing else than the refused record says so. */
+static void case39_a_fatal_error_is_noticed_when_sending(void **state UNUSED)
+{
+    struct harness h;
+    struct record rec = harness_record(1);
+    rd_kafka_event_t *ev;
+
+    open_kafka(&h, "kafka: { topic: t, " CLUSTER " }");
+    warm_up(&h);
+    rd_kafka_test_fatal_error(kafka_of(&h)->rk, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+                              "test");
+    while ((ev = rd_kafka_queue_poll(kafka_of(&h)->queue, 0)))
+        rd_kafka_event_destroy(ev);
+    harness_send(&h, &rec);
+    UNTIL(&h, h.lost == 1);
+    harness_send(&h, &rec);
+    UNTIL(&h, h.done == 1);
+    harness_close(&h);
+}
+
 /* A topic that takes less than our batches makes the producer again, with smaller ones. */
 static void batches_stay_below_the_topics_limit(void **state UNUSED)
 {
@@ -227,6 +264,8 @@ int main(void)
         cmocka_unit_test(case38_poison_is_found_by_sending_alone),
         cmocka_unit_test(case37_retriable_errors_are_not_seen),
         cmocka_unit_test(case39_fatal_error_rebuilds_the_producer),
+        cmocka_unit_test(case39_a_fatal_error_is_noticed_when_sending),
+        cmocka_unit_test(no_report_is_slept_through),
         cmocka_unit_test(batches_stay_below_the_topics_limit),
         cmocka_unit_test(key_is_the_id_where_the_template_is_empty),
     };
