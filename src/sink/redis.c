@@ -2,11 +2,15 @@
 /* Redis Streams: hundreds of XADDs in flight on one non-blocking connection of our own.
  *
  * hiredis parses the replies and formats the rare commands; XADD has a formatter of its own
- * (redis_xadd.c). Replies come in the order of
- * the commands, so a ring of LSNs says whose they are. A connection that is lost makes everything
- * in flight void: the owner sends again from its cursor. An error reply is told apart by its first
- * word: what passes by itself is retried, what somebody has to mend blocks the sink until it is
- * mended. */
+ * (redis_xadd.c). Replies come in the order of the commands, so a ring says whose they are. A
+ * connection that is lost makes everything in flight void: the owner sends again from its cursor.
+ * An idle one is asked for a sign of life. An error reply is told apart by its first word: what
+ * passes by itself is retried, what somebody has to mend blocks the sink until it is mended.
+ *
+ * A server hangs up on a command larger than its client-query-buffer-limit, without a word. So when
+ * it hangs up while a command is in flight that is larger than the least limit it can have, records
+ * are sent alone until past it; hanging up twice on the same one, alone, shows that it is poison.
+ */
 #include <errno.h>
 #include <event2/dns.h>
 #include <event2/event_struct.h>
@@ -26,7 +30,10 @@
 #define OUT_MAX (1u << 20)
 #define SILENCE_MS 15000 /* a command without a reply */
 #define CONNECT_MS 5000
+#define PING_MS 5000 /* idle for so long */
 #define TICK_MS 1000
+#define LEAST_LIMIT (1u << 20) /* of client-query-buffer-limit */
+#define PING 0                 /* in the place of an LSN */
 
 enum phase { PHASE_DOWN, PHASE_RESOLVING, PHASE_CONNECTING, PHASE_HELLO, PHASE_UP };
 
@@ -36,12 +43,18 @@ struct reply {
     char text[256];
 };
 
+struct in_flight {
+    uint64_t lsn;
+    size_t bytes; /* of the command */
+};
+
 struct redis {
     struct sink sink;
     const struct sink_redis_cfg *cfg;
     struct redis_url url;
     struct event_base *base;
     struct evdns_base *dns;
+    struct evdns_getaddrinfo_request *lookup; /* under way */
     struct event io, timer;
     enum phase phase;
     int fd;
@@ -52,10 +65,12 @@ struct redis {
     size_t out_sent;    /* of out, taken by the kernel */
     struct reply reply; /* the one the reader has just finished */
     redisReader *reader;
-    uint64_t *ring; /* LSNs in flight */
+    struct in_flight *ring;
     size_t ring_cap, ring_first, ring_n;
     bool writing, was_full;
     bool reconnect; /* once nothing is in flight */
+    /* LSNs: sent alone up to here; of the last one that was cut alone; that is poison. */
+    uint64_t careful_until, cut, poison;
 };
 
 static void *keep_text(const redisReadTask *task, char *p, size_t n)
@@ -155,7 +170,11 @@ static void command(struct redis *r, int argc, const char **argv, const size_t *
         die(EXIT_IO, "out of memory");
     buf_add(&r->out, text, (size_t)n);
     redisFreeCommand(text);
-    r->hello_left++;
+}
+
+static void ping(struct redis *r)
+{
+    command(r, 1, (const char *[]){ "PING" }, (size_t[]){ 4 });
 }
 
 /* AUTH and SELECT, or a PING so that there is an answer to wait for. */
@@ -171,7 +190,6 @@ static void say_hello(struct redis *r)
 
     r->phase = PHASE_HELLO;
     r->since_ms = clock_mono_ms();
-    r->hello_left = 0;
     r->reader = redisReaderCreateWithFunctions(&reply_functions);
     r->reader->privdata = &r->reply;
     if (password.p && !user) {
@@ -183,7 +201,8 @@ static void say_hello(struct redis *r)
     snprintf(db, sizeof db, "%d", r->url.db);
     if (r->url.db)
         command(r, 2, (const char *[]){ "SELECT", db }, (size_t[]){ 6, strlen(db) });
-    command(r, 1, (const char *[]){ "PING" }, (size_t[]){ 4 });
+    ping(r);
+    r->hello_left = 1u + (password.p != NULL) + (r->url.db != 0);
     write_out(r);
 }
 
@@ -228,6 +247,7 @@ static void on_resolved(int error, struct evutil_addrinfo *ai, void *arg)
     struct redis *r = arg;
     char reason[160];
 
+    r->lookup = NULL;
     if (r->phase == PHASE_RESOLVING && !error) {
         connect_to(r, ai->ai_addr, ai->ai_addrlen);
     } else if (r->phase == PHASE_RESOLVING) {
@@ -270,7 +290,8 @@ static void start_connecting(struct redis *r)
         go_down(r, SINK_RETRYING, "no name server is known");
         return;
     }
-    evdns_getaddrinfo(r->dns, r->url.host, port, &hints, on_resolved, r);
+    if (!r->lookup) /* else the last one is still under way */
+        r->lookup = evdns_getaddrinfo(r->dns, r->url.host, port, &hints, on_resolved, r);
 }
 
 /* --- replies
@@ -290,7 +311,9 @@ static void on_hello(struct redis *r)
 {
     char reason[400];
 
-    if (r->reply.error) {
+    /* A user who may do nothing but XADD is known by now, and the server alive. */
+    if (r->reply.error &&
+        !(r->hello_left == 1 && span_starts(span_str(r->reply.text), S("NOPERM")))) {
         explain(reason, sizeof reason, r->reply.text);
         go_down(r, state_of(r->reply.text), reason);
         return;
@@ -307,7 +330,7 @@ static void on_hello(struct redis *r)
 
 static uint64_t pop(struct redis *r)
 {
-    uint64_t lsn = r->ring[r->ring_first];
+    uint64_t lsn = r->ring[r->ring_first].lsn;
 
     r->ring_first = (r->ring_first + 1) % r->ring_cap;
     r->ring_n--;
@@ -341,6 +364,8 @@ static void on_reply(struct redis *r)
         on_hello(r);
     else if (!r->ring_n) /* e.g. -ERR max number of clients reached, unasked */
         go_down(r, SINK_RETRYING, r->reply.error ? r->reply.text : "unexpected reply");
+    else if (r->ring[r->ring_first].lsn == PING)
+        pop(r); /* any answer is a sign of life */
     else if (r->reply.error)
         on_error(r);
     else
@@ -365,6 +390,25 @@ static bool take_replies(struct redis *r)
     return false;
 }
 
+/* The server hung up: perhaps on a command that is too large for it (see the top). */
+static void suspect_large(struct redis *r)
+{
+    uint64_t large = 0;
+
+    if (r->phase != PHASE_UP)
+        return;
+    for (size_t i = 0; i < r->ring_n; i++) {
+        const struct in_flight *one = &r->ring[(r->ring_first + i) % r->ring_cap];
+        if (one->bytes >= LEAST_LIMIT)
+            large = one->lsn;
+    }
+    if (large && r->ring_n == 1 && large <= r->careful_until) {
+        r->poison = r->cut == large ? large : r->poison;
+        r->cut = large;
+    }
+    r->careful_until = MAX(r->careful_until, large);
+}
+
 static void read_in(struct redis *r)
 {
     char piece[65536];
@@ -377,6 +421,7 @@ static void read_in(struct redis *r)
             goto out;
     }
     if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        suspect_large(r);
         go_down(r, SINK_RETRYING, n ? strerrordesc_np(errno) : "the server closed the connection");
         return;
     }
@@ -405,6 +450,21 @@ static void on_io(evutil_socket_t fd UNUSED, short what, void *arg)
     }
 }
 
+static void redis_flush(struct sink *s)
+{
+    struct redis *r = container_of(s, struct redis, sink);
+
+    if (r->phase == PHASE_UP && !r->writing && !write_out(r))
+        read_in(r);
+}
+
+static void push(struct redis *r, uint64_t lsn, size_t bytes)
+{
+    if (!r->ring_n)
+        r->since_ms = clock_mono_ms();
+    r->ring[(r->ring_first + r->ring_n++) % r->ring_cap] = (struct in_flight){ lsn, bytes };
+}
+
 static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
     struct redis *r = arg;
@@ -420,6 +480,11 @@ static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
         go_down(r, SINK_BLOCKED, "READONLY; looking for the master under the same name");
     else
         set_timer(r, TICK_MS);
+    if (r->phase == PHASE_UP && !r->ring_n && age > PING_MS) {
+        push(r, PING, 0);
+        ping(r);
+        redis_flush(&r->sink);
+    }
 }
 
 /* --- sending
@@ -428,24 +493,23 @@ static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 static int redis_send(struct sink *s, const struct record *rec)
 {
     struct redis *r = container_of(s, struct redis, sink);
+    size_t before;
 
-    if (r->phase != PHASE_UP || r->out.n - r->out_sent >= OUT_MAX || r->ring_n == r->ring_cap) {
+    if (r->phase != PHASE_UP || r->out.n - r->out_sent >= OUT_MAX || r->ring_n == r->ring_cap ||
+        (rec->lsn <= r->careful_until && r->ring_n)) {
         r->was_full = true;
         return 1;
     }
-    if (!r->ring_n)
-        r->since_ms = clock_mono_ms();
+    if (rec->lsn == r->poison) {
+        r->sink.owner.done(r->sink.owner.arg, rec->lsn, SINK_POISON,
+                           "the server closed the connection on it, twice: it is larger than "
+                           "client-query-buffer-limit");
+        return 0;
+    }
+    before = r->out.n;
     redis_xadd(&r->xadd, rec, &r->out);
-    r->ring[(r->ring_first + r->ring_n++) % r->ring_cap] = rec->lsn;
+    push(r, rec->lsn, r->out.n - before);
     return 0;
-}
-
-static void redis_flush(struct sink *s)
-{
-    struct redis *r = container_of(s, struct redis, sink);
-
-    if (r->phase == PHASE_UP && !r->writing && !write_out(r))
-        read_in(r);
 }
 
 static struct sink *redis_open(const char *name UNUSED, const struct sink_cfg *cfg,
@@ -477,10 +541,16 @@ static void redis_close(struct sink *s)
     struct redis *r = container_of(s, struct redis, sink);
 
     event_del(&r->timer);
+    r->phase = PHASE_DOWN;
     if (r->fd >= 0) {
         event_del(&r->io);
         close(r->fd);
     }
+    /* libevent frees a lookup only where it calls back, and that only from the loop. */
+    if (r->lookup)
+        evdns_getaddrinfo_cancel(r->lookup);
+    for (int turns = 0; r->lookup && turns < 100; turns++)
+        event_base_loop(r->base, EVLOOP_NONBLOCK);
     if (r->reader)
         redisReaderFree(r->reader);
     if (r->dns)

@@ -139,6 +139,64 @@ static void case39_lost_connection_voids_what_is_in_flight(void **state UNUSED)
     harness_close(&h);
 }
 
+/* A record that no server with such a limit takes: found by sending it alone; those beside it pass.
+ */
+static void case38_a_record_over_the_query_buffer_limit_is_poison(void **state UNUSED)
+{
+    struct harness h;
+    struct record rec[4];
+    char *body = xcalloc(1, 3 << 20);
+
+    run("CONFIG SET client-query-buffer-limit 1mb");
+    open_sink(&h, "large");
+    for (uint64_t i = 1; i < 4; i++)
+        rec[i] = harness_record(i);
+    rec[2].body = span_of(body, 3 << 20);
+    while (h.done + h.poison < 3) { /* the owner's part: what was lost is sent again, in order */
+        int lost = h.lost;
+        for (uint64_t i = 1; i < 4 && h.lost == lost; i++) {
+            if (h.reports[i])
+                continue;
+            UNTIL(&h, h.lost > lost || h.sink->type->send(h.sink, &rec[i]) == 0);
+            h.sink->type->flush(h.sink);
+        }
+        UNTIL(&h, h.lost > lost || h.done + h.poison == 3);
+    }
+    assert_int_equal(h.outcome[2], SINK_POISON);
+    assert_int_equal(h.done, 2);
+    assert_int_equal(length("large"), 2);
+    harness_close(&h);
+    run("CONFIG SET client-query-buffer-limit 1gb");
+    free(body);
+}
+
+/* A user who may do nothing but XADD. */
+static void xadd_is_all_that_is_needed(void **state UNUSED)
+{
+    struct harness h;
+    struct record rec = harness_record(1);
+    char yaml[256];
+
+    run("ACL SETUSER least on >pw ~least +xadd");
+    snprintf(yaml, sizeof yaml,
+             "redis: { url: 'unix:%s', stream: least, user: least, password: pw }", server.socket);
+    harness_open(&h, yaml);
+    harness_send(&h, &rec);
+    UNTIL(&h, h.done == 1);
+    assert_int_equal(h.state, SINK_RUNNING);
+    harness_close(&h);
+}
+
+/* Nothing answers on that port; whether something is left behind is for the leak checker. */
+static void closes_while_a_name_is_looked_up(void **state UNUSED)
+{
+    struct harness h;
+
+    harness_open(&h, "redis: { url: 'redis://redis.invalid:6379' }");
+    event_base_loop(h.base, EVLOOP_ONCE);
+    harness_close(&h);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -146,6 +204,9 @@ int main(void)
         cmocka_unit_test(case38_full_server_blocks_and_goes_on),
         cmocka_unit_test(case38_wrong_type_blocks_a_fixed_stream),
         cmocka_unit_test(case38_wrong_type_of_a_named_stream_is_poison),
+        cmocka_unit_test(case38_a_record_over_the_query_buffer_limit_is_poison),
+        cmocka_unit_test(xadd_is_all_that_is_needed),
+        cmocka_unit_test(closes_while_a_name_is_looked_up),
         cmocka_unit_test(case39_lost_connection_voids_what_is_in_flight),
     };
 
