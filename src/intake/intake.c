@@ -76,7 +76,7 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 
     atomic_store_explicit(&t->turned_ms, now, memory_order_relaxed);
     atomic_store_explicit(&t->connections, net_connections(t->server), memory_order_relaxed);
-    intake_expire(t, now);
+    intake_expire(t, now, HTTP_ERR_COMMIT_TIMEOUT);
 }
 
 static bool finished(const struct intake_thread *t)
@@ -96,6 +96,7 @@ static void *run(void *arg)
         event_base_loop(t->base, EVLOOP_ONCE);
         wal_submit(t->in->wal, &t->gathered);
     }
+    intake_expire(t, INT64_MAX, HTTP_ERR_SHUTTING_DOWN);
     return NULL;
 }
 
@@ -159,12 +160,19 @@ static int listen_on(struct intake *in, const char *address, char *text, struct 
     return 0;
 }
 
+/* Threads whose requests the log still has: it will give them back to nobody, but it must find the
+ * memory. The process is about to end. */
+static struct intake *left_behind;
+
 static void close_all(struct intake *in)
 {
     for (unsigned i = 0; i < in->n; i++) {
         struct intake_thread *t = &in->threads[i];
-        if (t->waiting_n)
-            continue; /* the log still has its requests; the process is about to end */
+        if (t->waiting_n) {
+            net_stop_listening(t->server);
+            left_behind = in;
+            continue;
+        }
         net_server_free(t->server);
         event_del(&t->inbox_ev);
         event_del(&t->tick);
@@ -179,6 +187,8 @@ static void close_all(struct intake *in)
     }
     free(in->shared_fds);
     free(in->shared_paths);
+    if (left_behind == in)
+        return;
     free(in->threads);
     free(in->controls);
     free(in);

@@ -166,15 +166,15 @@ static void on_logged(struct msg *m, void *self)
     free(copy);
 }
 
-/* A commit that takes too long: the sender is told so; the record stays with the log. */
-void intake_expire(struct intake_thread *t, int64_t now_ms)
+/* A commit that takes too long, or longer than the shutdown: the sender is told so. */
+void intake_expire(struct intake_thread *t, int64_t now_ms, enum http_error e)
 {
     struct pending *p;
 
     while ((p = TAILQ_FIRST(&t->waiting)) && p->deadline_ms <= now_ms) {
         TAILQ_REMOVE(&t->waiting, p, waiting);
         p->timed_out = true;
-        refuse(t, p->req, HTTP_ERR_COMMIT_TIMEOUT);
+        refuse(t, p->req, e);
     }
 }
 

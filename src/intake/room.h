@@ -80,4 +80,5 @@ struct intake {
 };
 
 extern const struct net_handler intake_handler;
-void intake_expire(struct intake_thread *t, int64_t now_ms);
+/* Answers those that have waited until now with e; their records stay with the log. */
+void intake_expire(struct intake_thread *t, int64_t now_ms, enum http_error e);

@@ -201,12 +201,12 @@ static inline bool hear(struct client *c)
     char piece[65536];
     ssize_t n;
 
-    while (!c->ended && (n = recv(c->fd, piece, sizeof piece, 0)) != -1 && n > 0)
+    if (c->ended)
+        return true;
+    while ((n = recv(c->fd, piece, sizeof piece, 0)) > 0)
         buf_add(&c->got, piece, (size_t)n);
-    if (!c->ended && (n == 0 || (n < 0 && errno != EAGAIN))) {
-        c->ended = true;
-        c->reset = n < 0;
-    }
+    c->ended = n == 0 || errno != EAGAIN;
+    c->reset = c->ended && n < 0;
     return true;
 }
 
