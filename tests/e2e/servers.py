@@ -134,20 +134,27 @@ class Redis(Process):
         super().__init__()
         self.socket = os.path.join(self.dir, 's')
         self.options = options
+        self.password = None  # of the tests' own connections
 
     def start(self):
-        self.spawn(['redis-server', '--dir', self.dir, '--port', '0', '--unixsocket', self.socket, '--save', '',
-                    *self.options], 'log')
+        self.launch()
         until('redis', lambda: self('PING') == b'PONG')
         return self
+
+    def launch(self):
+        self.spawn(['redis-server', '--dir', self.dir, '--port', '0', '--unixsocket', self.socket, '--save', '',
+                    *self.options], 'log')
 
     def __call__(self, *args):
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(60)
             s.connect(self.socket)
-            s.sendall(b'*%d\r\n' % len(args) + b''.join(
-                b'$%d\r\n%s\r\n' % (len(a), a) for a in (x if isinstance(x, bytes) else str(x).encode() for x in args)))
-            return self.reply(s.makefile('rb'))
+            f = s.makefile('rb')
+            for command in ([('AUTH', self.password)] if self.password else []) + [args]:
+                s.sendall(b'*%d\r\n' % len(command) + b''.join(b'$%d\r\n%s\r\n' % (len(a), a) for a in (
+                    x if isinstance(x, bytes) else str(x).encode() for x in command)))
+                answer = self.reply(f)
+            return answer
 
     def reply(self, f):
         line = f.readline()
