@@ -25,7 +25,7 @@ const atomic_bool *delivery_full(const struct delivery *d); /* its own backlog q
 /* A sink that left the configuration: moves its backlog to its dead-letter log and removes the
  * cursor. */
 MUST_CHECK int delivery_retire(struct wal *w, const char *name, struct err *e);
-/* How many records the cursor of that sink has not passed (0: may go). */
+/* How many records that its filter let pass the cursor of that sink has not passed (0: may go). */
 MUST_CHECK int delivery_backlog(struct wal *w, const char *name, uint64_t *events, struct err *e);
 
 void delivery_status(const struct delivery *d, struct buf *json); /* one value of "sinks" */

@@ -150,6 +150,11 @@ MUST_CHECK int wal_cursor_sync(struct wal_cursor *c, struct err *e);
 uint64_t wal_backlog_bytes(const struct wal *w,
                            uint64_t after_lsn); /* bytes of log behind that LSN, roughly */
 void wal_cursor_close(struct wal_cursor *c);
+/* A few words that the owner of a cursor keeps beside it; they go with it. Durable when it returns.
+ */
+MUST_CHECK int wal_cursor_note(struct wal *w, const char *sink, struct span note, struct err *e);
+/* *note is NULL where there is none; the caller frees it. */
+MUST_CHECK int wal_cursor_noted(const struct wal *w, const char *sink, char **note, struct err *e);
 /* Names of all cursor files in the folder; the caller frees the list. */
 size_t wal_cursor_names(const struct wal *w, char ***out);
 MUST_CHECK int wal_cursor_remove(struct wal *w, const char *sink, struct err *e);

@@ -159,7 +159,9 @@ static int open_all(struct delivery *d, bool first_sinks, struct err *e)
         return -1;
     if (changed)
         log_info("the sink has a new destination; it goes on from its cursor", KS("sink", d->name));
-    d->passed = wal_cursor_lsn(d->cursor);
+    if (filter_remember(d->wal, d->name, d->cfg, e))
+        return -1;
+    d->passed = d->counted = wal_cursor_lsn(d->cursor);
     atomic_store(&d->passed_out, d->passed);
     if (wal_reader_open(&d->reader, d->wal, d->passed, e) ||
         wal_reader_open(&d->counting, d->wal, d->passed, e) ||

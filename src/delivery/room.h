@@ -39,9 +39,10 @@ struct delivery {
 
     struct entry *ring;
     size_t cap, first, n, bytes, outstanding, again;
-    uint64_t passed; /* LSN; everything up to here is done with */
-    uint64_t matched_ahead, matched_passed;
-    bool everything; /* the filter lets all pass */
+    uint64_t passed;                        /* LSN; everything up to here is done with */
+    uint64_t matched_ahead, matched_passed; /* what matches up to `counted`, up to `passed` */
+    uint64_t counted;                       /* LSN, of the reader that runs ahead */
+    bool everything;                        /* the filter lets all pass */
     unsigned attempt;
     bool sink_full, waiting_retry, damaged, dead_full, pumping;
     bool kick; /* something was reported since the last pump */
@@ -59,6 +60,9 @@ struct delivery {
     _Atomic int64_t turned_ms, oldest_ms;
 };
 
+/* Durable beside the cursor, for the day when the sink leaves the configuration. */
+MUST_CHECK int filter_remember(struct wal *w, const char *name, const struct sink_cfg *cfg,
+                               struct err *e);
 void window_pump(struct delivery *d);
 void window_advance(struct delivery *d);
 void window_retry_due(struct delivery *d);

@@ -14,7 +14,7 @@
 #include "room.h"
 
 #define READS_A_PASS 2048
-#define COUNTS_A_TICK 20000
+#define COUNTS_A_TICK 100000
 
 static void set_state(struct delivery *d, enum sink_state state, const char *reason)
 {
@@ -346,18 +346,25 @@ struct sink_owner window_owner(struct delivery *d)
     return (struct sink_owner){ d, on_done, on_lost, on_state, on_ready };
 }
 
-/* With a filter, what matches is counted by a reader of its own that runs ahead, so much a tick. */
+/* With a filter, what matches is counted by a reader of its own that runs ahead, so much a tick;
+ * where the sink has overtaken it there is nothing behind to count. */
 static uint64_t matching_lag(struct delivery *d)
 {
     struct err e = ERR_INIT;
     struct record rec;
 
+    if (d->counted < d->passed) {
+        wal_reader_seek(d->counting, d->passed);
+        d->counted = d->passed;
+        d->matched_ahead = d->matched_passed;
+    }
     for (int i = 0; i < COUNTS_A_TICK; i++) {
         if (wal_reader_next(d->counting, &rec, NULL, &e) != WAL_READ_OK)
             break;
+        d->counted = rec.lsn;
         d->matched_ahead += is_ours(d, &rec);
     }
-    return d->matched_ahead > d->matched_passed ? d->matched_ahead - d->matched_passed : 0;
+    return d->matched_ahead - d->matched_passed;
 }
 
 void window_measure(struct delivery *d)

@@ -234,13 +234,40 @@ void wal_cursor_close(struct wal_cursor *c)
     free(c);
 }
 
-int wal_cursor_remove(struct wal *w, const char *sink, struct err *e)
+int wal_cursor_note(struct wal *w, const char *sink, struct span note, struct err *e)
 {
-    char *name = file_name(sink), *path = file_path(w->dir, name);
-    int rc = io_unlink(path) && errno != ENOENT ? err_errno(e, EXIT_IO, "wal: unlink %s", path)
-                                                : file_sync_dir(w->dir, e);
+    char *name = xasprintf("sink-%s.note", sink);
+    int rc = file_replace(w->dir, name, note.p, note.n, e);
+
+    free(name);
+    return rc;
+}
+
+int wal_cursor_noted(const struct wal *w, const char *sink, char **note, struct err *e)
+{
+    char *name = xasprintf("sink-%s.note", sink);
+    size_t n;
+    int rc;
+
+    *note = NULL;
+    rc = file_slurp(w->dir, name, note, &n, e);
+    free(name);
+    return rc < 0 ? -1 : 0;
+}
+
+static int remove_file(struct wal *w, const char *sink, const char *suffix, struct err *e)
+{
+    char *name = xasprintf("sink-%s.%s", sink, suffix), *path = file_path(w->dir, name);
+    int rc = io_unlink(path) && errno != ENOENT ? err_errno(e, EXIT_IO, "wal: unlink %s", path) : 0;
 
     free(path);
     free(name);
     return rc;
+}
+
+int wal_cursor_remove(struct wal *w, const char *sink, struct err *e)
+{
+    if (remove_file(w, sink, "note", e) || remove_file(w, sink, "cursor", e))
+        return -1;
+    return file_sync_dir(w->dir, e);
 }

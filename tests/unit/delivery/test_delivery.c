@@ -375,8 +375,9 @@ static void a_retired_sink_leaves_dead_letters(void **state)
     uint64_t n;
 
     fakes[0].mode = FAKE_HOLD;
-    start(b, 0, "");
+    start(b, 0, "match: { type: 'video.*' }");
     append_many(b, 5);
+    append(b, "else", S("{}"));
     EVENTUALLY(fake_count(&fakes[0], &fakes[0].held_n) == 5);
     on_its_thread(&fakes[0], answer_1, &fakes[0]);
     EVENTUALLY(status(b, 0, "lsn") == 1);
@@ -388,6 +389,23 @@ static void a_retired_sink_leaves_dead_letters(void **state)
     assert_int_equal(wal_dead_open(b->wal, "a", GIB(1), &dead, &e), 0);
     assert_int_equal(wal_dead_count(dead), 4);
     wal_dead_close(dead);
+}
+
+/* What waits behind the cursor is nothing that its filter let pass. */
+static void a_sink_with_nothing_of_its_own_may_go(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_INIT;
+    uint64_t n = 1;
+
+    start(b, 0, "match: { source: demo, type: 'video.*' }");
+    stop(b, 0);
+    append(b, "else", S("{}"));
+    assert_int_equal(delivery_backlog(b->wal, "a", &n, &e), 0);
+    assert_int_equal(n, 0);
+    append_many(b, 1);
+    assert_int_equal(delivery_backlog(b->wal, "a", &n, &e), 0);
+    assert_int_equal(n, 1);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -410,6 +428,7 @@ int main(void)
         T(what_does_not_match_is_passed),
         T(case33_damage_blocks_the_one_that_meets_it),
         T(a_retired_sink_leaves_dead_letters),
+        T(a_sink_with_nothing_of_its_own_may_go),
     };
 
     return T_TABLE(from_rows, from) + T_RUN(tests);
