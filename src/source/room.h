@@ -98,3 +98,8 @@ struct source_plan {
     size_t kept_n;
     const struct cfg_strs *outcomes[5];
 };
+
+/* Of "ID.TIME.BODY" the sender of a capture could move a dot: from the id "a.1" to the id "a", and
+ * all behind it one piece on, under the same signature. So what stands before a literal may not
+ * hold it. The time may (ISO 8601 has a dot): its own form leaves no choice. */
+bool source_part_shifts(const struct source_plan *p, size_t i, struct span value);

@@ -202,8 +202,12 @@ static int make_signature(struct sign *s, struct err *e)
     if (!s->p->secrets_n)
         return err_set(e, EXIT_BAD_USAGE, "a secret is needed to sign");
     buf_reserve(&keep, s->p->parts_n * 2 * CRYPTO_HASH_MAX);
-    for (size_t i = 0; i < s->p->parts_n && !rc; i++)
+    for (size_t i = 0; i < s->p->parts_n && !rc; i++) {
         rc = part_of(s, &s->p->parts[i], &parts[i], &keep, e);
+        if (!rc && source_part_shifts(s->p, i, parts[i]))
+            rc = err_set(e, EXIT_BAD_USAGE, "%.*s may not hold \"%.*s\", which stands behind it",
+                         SPAN_FMT(parts[i]), SPAN_FMT(s->p->parts[i + 1].text));
+    }
     if (!rc)
         add_signature(s, span_of(mac, crypto_hmac(s->p->keys[0], parts, s->p->parts_n, mac)));
     buf_free(&keep);

@@ -112,6 +112,21 @@ static enum verdict message_part(struct verify *v, const struct part *part, stru
     return VERDICT_MALFORMED;
 }
 
+bool source_part_shifts(const struct source_plan *p, size_t i, struct span value)
+{
+    const struct part *part = &p->parts[i], *next = part + 1;
+
+    if (i + 1 == p->parts_n || next->kind != PART_TEXT)
+        return false;
+    if (part->kind != PART_HEADER && part->kind != PART_FIELD && part->kind != PART_QUERY)
+        return false;
+    if ((part->kind == PART_HEADER && p->stamp.kind == PLACE_HEADER &&
+         span_ieq(part->text, p->stamp.name)) ||
+        (part->kind == PART_FIELD && span_eq(part->text, p->stamp_field)))
+        return false;
+    return value.n && memmem(value.p, value.n, next->text.p, next->text.n);
+}
+
 static ssize_t decode(const struct source_plan *p, struct span text, uint8_t *out)
 {
     if (p->encoding == ENCODING_HEX)
@@ -218,9 +233,13 @@ static enum verdict check_hmac(struct verify *v)
         return VERDICT_UNSIGNED;
     /* every part may add this much; spans into it stay */
     buf_reserve(&v->ev->scratch, v->p->parts_n * (v->req->target_len + 2 * CRYPTO_HASH_MAX));
-    for (size_t i = 0; i < v->p->parts_n; i++)
-        if ((verdict = message_part(v, &v->p->parts[i], &parts[i])) != VERDICT_OK)
+    for (size_t i = 0; i < v->p->parts_n; i++) {
+        verdict = message_part(v, &v->p->parts[i], &parts[i]);
+        if (verdict == VERDICT_OK && source_part_shifts(v->p, i, parts[i]))
+            verdict = VERDICT_MALFORMED;
+        if (verdict != VERDICT_OK)
             return verdict;
+    }
     verdict = compare_macs(v, parts);
     return verdict == VERDICT_OK ? check_stamp(v) : verdict;
 }

@@ -146,6 +146,19 @@ static void what_cannot_be_made_up_is_said(void **state UNUSED)
     unmake(&m);
 }
 
+static void an_id_with_the_separator_is_refused(void **state UNUSED)
+{
+    struct source_outgoing o = { .now_ms = NOW, .id = S("a.b") };
+    struct err e = ERR_INIT;
+    struct made m;
+
+    make_good(&m, "provider: gemini\n" KEY);
+    assert_int_equal(source_sign(m.plan, &o, &e), -1);
+    assert_string_equal(e.text, "a.b may not hold \".\", which stands behind it");
+    source_outgoing_free(&o);
+    unmake(&m);
+}
+
 static void an_empty_body_is_signed(void **state UNUSED)
 {
     struct source_outgoing o = { .now_ms = NOW, .body = S("") };
@@ -165,6 +178,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_made_up_is_said),
         cmocka_unit_test(an_empty_body_is_signed),
+        cmocka_unit_test(an_id_with_the_separator_is_refused),
     };
 
     return T_TABLE(rows, signed_is_verified) + T_TABLE(rows, asked_for_is_found) +

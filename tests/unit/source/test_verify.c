@@ -146,14 +146,17 @@ static void verdict(void **state)
     unmake(&m);
 }
 
+#define T0 "1700000000"
+
 /* Requests that are signed here, over the very text of the time: @ stands for the signature, # for
  * the time. So a row can sign what no honest sender would. */
-enum signer { STANDARD, STRIPE, SLACK, GITHUB, MS, ISO, PATH };
+enum signer { STANDARD, DOTTED, STRIPE, SLACK, GITHUB, MS, ISO, DOT_TIME, PATH };
 static const struct {
     const char *config, *message; /* @ is the body here, # the time */
     bool base64;
 } signers[] = {
     [STANDARD] = { "provider: gemini\nsecrets: [whsec_a2V5]\n", "msg_1.#.@", true },
+    [DOTTED] = { "provider: gemini\nsecrets: [whsec_a2V5]\n", "msg." T0 ".#.@", true },
     [STRIPE] = { "provider: stripe\nsecrets: [key]\n", "#.@", false },
     [SLACK] = { "provider: slack\nsecrets: [key]\n", "v0:#:@", false },
     [GITHUB] = { "provider: github\nsecrets: [key]\n", "@", false },
@@ -165,6 +168,10 @@ static const struct {
     [ISO] = { OWN("hmac-sha256", "message: '{header:x-at}{body}', "
                                  "timestamp: { header: x-at, unit: iso8601 }") "secrets: [key]\n",
               "#@", false },
+    [DOT_TIME] = { OWN("hmac-sha256",
+                       "message: '{header:x-at}.{body}', "
+                       "timestamp: { header: x-at, unit: iso8601 }") "secrets: [key]\n",
+                   "#.@", false },
     [PATH] = { OWN("hmac-sha256", "timestamp: { path: meta.at, unit: ms }") "secrets: [key]\n", "@",
                false },
 };
@@ -198,7 +205,6 @@ static void sign(enum signer who, struct span body, struct span stamp, struct bu
     crypto_hmac_free(key);
 }
 
-#define T0 "1700000000"
 #define ID "webhook-id: msg_1\r\n"
 #define TS "webhook-timestamp: #\r\n"
 #define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
@@ -242,6 +248,9 @@ static const struct signed_row {
       0, VERDICT_BAD_SIGNATURE },
     { "standard: another time than was signed", STANDARD,
       ID "webhook-timestamp: 1700000001\r\n" SIG("v1,@"), T0, 0, VERDICT_BAD_SIGNATURE },
+    { "standard: an id with a dot", DOTTED, "webhook-id: msg." T0 "\r\n" TS SIG("v1,@"), T0, 0,
+      VERDICT_MALFORMED },
+    { "iso8601: a dot before a dot", DOT_TIME, AT, "2023-11-14T22:13:20.5Z", 0, VERDICT_OK },
     { "stripe: as it should be", STRIPE, "stripe-signature: t=#,v1=@\r\n", T0, 0, VERDICT_OK },
     { "stripe: the time behind", STRIPE, "stripe-signature: v1=@,t=#\r\n", T0, 0, VERDICT_OK },
     { "stripe: blanks behind commas", STRIPE, "stripe-signature: t=#, v1=@\r\n", T0, 0,
