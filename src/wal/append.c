@@ -174,7 +174,7 @@ static enum room make_room(struct wal *w, size_t n, struct err *e)
         return ROOM_FAILED;
     if (s->end + w->batch_n + most <= s->bytes)
         return ROOM_YES;
-    if (SEGMENT_HEADER + most > s->bytes)
+    if (SEGMENT_HEADER + most > w->cfg.segment_bytes)
         return ROOM_FULL; /* larger than a segment; the configuration is checked against it */
     if (w->batch_n && append_flush(w, 0, e))
         return ROOM_FAILED;
@@ -209,8 +209,8 @@ static int take_one(struct wal *w, struct wal_append *a, struct err *e)
 
     if (a->dedup && seen_before(w, a, &claim))
         return 0;
-    if (w->full || w->backlog_full) {
-        a->result = w->full ? WAL_FULL : WAL_BACKLOG_FULL;
+    if (w->full || w->backlog_full || !w->active) {
+        a->result = w->full || !w->active ? WAL_FULL : WAL_BACKLOG_FULL;
         return 0;
     }
     switch (make_room(w, format_record_bytes(&a->rec), e)) {
@@ -319,7 +319,7 @@ static void mark(struct wal *w, uint64_t flags)
 {
     struct err e = ERR_INIT;
 
-    if (w->failed || (w->marked_lsn == w->durable_lsn && !flags))
+    if (w->failed || !w->active || (w->marked_lsn == w->durable_lsn && !flags))
         return;
     if (w->active->end + BATCH_HEADER + CLOSING_BYTES > w->active->bytes)
         return; /* the closing record will say it */
@@ -343,8 +343,21 @@ void wal_submit(struct wal *w, struct msg_list *l)
     inbox_post_list(&w->in, l);
 }
 
+/* A start that found no room for a segment goes on here. */
+static void resume(struct wal *w)
+{
+    struct err e = ERR_INIT;
+
+    if (recover_resume(w, &e))
+        fail(w, &e);
+    else if (w->active)
+        tell_watches(w);
+}
+
 static void turn(struct wal *w)
 {
+    if (!w->active && !w->failed)
+        resume(w);
     inbox_run(&w->in, w);
     if (w->group.head)
         commit_group(w);
@@ -361,7 +374,7 @@ void *append_thread(void *arg)
         int ready = poll(&p, 1, timeout);
 
         atomic_store(&w->turned_ms, clock_mono_ms());
-        if (ready > 0)
+        if (ready > 0 || !w->active)
             turn(w);
         else
             mark(w, 0);

@@ -62,8 +62,8 @@ static uint32_t seeded(uint64_t salt, uint64_t position, const uint8_t *p, size_
     return crc32c(crc32c(0, seed, sizeof seed), p, n);
 }
 
-/* 0 magic, 8 format, 12 lowest reader, 16 log id, 32 number, 40 salt, 48 bytes, 56 writer, 88 CRC
- */
+/* 0 magic, 8 format, 12 lowest reader, 16 log id, 32 number, 40 salt, 48 bytes, 56 writer, 88
+ * flags, 92 CRC */
 void format_put_segment(uint8_t out[SEGMENT_HEADER], const struct segment_header *h)
 {
     memset(out, 0, SEGMENT_HEADER);
@@ -75,12 +75,13 @@ void format_put_segment(uint8_t out[SEGMENT_HEADER], const struct segment_header
     format_put64(out + 40, h->salt);
     format_put64(out + 48, h->bytes);
     memcpy(out + 56, h->writer, sizeof h->writer);
-    format_put32(out + 88, crc32c(0, out, 88));
+    format_put32(out + 88, h->flags);
+    format_put32(out + 92, crc32c(0, out, 92));
 }
 
 int format_get_segment(const uint8_t in[SEGMENT_HEADER], struct segment_header *h)
 {
-    if (memcmp(in, segment_magic, 8) || format_get32(in + 88) != crc32c(0, in, 88))
+    if (memcmp(in, segment_magic, 8) || format_get32(in + 92) != crc32c(0, in, 92))
         return 1;
     h->format = format_get32(in + 8);
     h->min_reader = format_get32(in + 12);
@@ -90,6 +91,7 @@ int format_get_segment(const uint8_t in[SEGMENT_HEADER], struct segment_header *
     h->bytes = format_get64(in + 48);
     memcpy(h->writer, in + 56, sizeof h->writer);
     h->writer[sizeof h->writer - 1] = '\0';
+    h->flags = format_get32(in + 88);
     return h->min_reader > FORMAT_VERSION ? 2 : 0;
 }
 

@@ -25,7 +25,10 @@ struct segment_header {
     uint8_t log_id[16];
     uint64_t number, salt, bytes;
     char writer[32];
+    uint32_t flags; /* SEGMENT_... */
 };
+#define SEGMENT_RECYCLED 1u /* behind the batches lie those of the file's earlier life, not zeros  \
+                             */
 
 struct batch_header {
     uint64_t first_lsn; /* of the first record that has one; the next one's in an empty batch */

@@ -3,8 +3,12 @@
  * segment, writes sidecars of sealed segments, trims, and watches the free space.
  *
  * A segment goes when every sink's synced cursor is past it and retention or space asks for it;
- * ages count in CLOCK_BOOTTIME, so a clock jump trims nothing early. A mapping that a reader holds
- * stays valid after the unlink. */
+ * ages count in CLOCK_BOOTTIME, so a clock jump trims nothing early. One that nobody holds is set
+ * aside and becomes the next spare without being filled again; otherwise it is unlinked, and a
+ * mapping that a reader holds stays valid.
+ *
+ * No space for the spare is a state, not a failure: the log is full until there is room. Any other
+ * error ends the log at the next roll-over (P3: nothing is written where a segment should be). */
 #include "room.h"
 
 #include <errno.h>
@@ -21,12 +25,14 @@ bool helper_is_space_error(int error)
     return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
-/* May the oldest sealed segment go at all? Under lock. */
-static bool passed_by_all(const struct wal *w, const struct segment *s)
+/* May the oldest segment go at all? Its successor must be known to be on the disk: its opening
+ * record is what tells a restart which LSN comes next. Under lock. */
+static bool may_go(const struct wal *w, const struct segment *s)
 {
     uint64_t lowest;
 
-    return !cursor_lowest(w, &lowest) || s->last_lsn <= lowest;
+    return s->sealed && s->has_sidecar && atomic_load(&w->durable_lsn) > s->last_lsn &&
+           (!cursor_lowest(w, &lowest) || s->last_lsn <= lowest);
 }
 
 /* Takes the oldest segment out of the table, or NULL. Under lock. */
@@ -37,7 +43,7 @@ static struct segment *take_trimmable(struct wal *w, bool need_space)
 
     for (size_t i = 0; i < w->segs_n; i++)
         bytes += w->segs[i]->bytes;
-    if (!s || !s->sealed || !s->has_sidecar || !passed_by_all(w, s) ||
+    if (!s || !may_go(w, s) ||
         !(need_space || bytes > w->cfg.retain_bytes ||
           clock_boot_ms() - s->sealed_boot_ms > w->cfg.retain_ms))
         return NULL;
@@ -46,31 +52,55 @@ static struct segment *take_trimmable(struct wal *w, bool need_space)
     return s;
 }
 
+/* A segment whose bytes were damaged lies on blocks that are not to be trusted again. No reader can
+ * begin to hold what is no longer in the table. */
+static bool can_recycle(const struct wal *w, const struct segment *s)
+{
+    return !w->aside && !s->damaged && s->bytes == w->cfg.segment_bytes &&
+           (!s->map || atomic_load(&s->map->refs) == 1);
+}
+
+/* Unlinks it, or sets it aside. The folder is synced each time, so that no crash brings an older
+ * segment back while a younger one is gone. */
+static int remove_file(struct wal *w, const struct segment *s, bool recycle, struct err *e)
+{
+    char *path = segment_path(w, s->number);
+    int rc;
+
+    if (recycle && !segment_set_aside(w, s, e)) {
+        w->aside = true;
+        rc = 0;
+    } else if (io_unlink(path)) {
+        rc = err_errno(e, EXIT_IO, "wal: unlink %s", path);
+    } else {
+        rc = file_sync_dir(w->dir, e);
+    }
+    free(path);
+    return rc;
+}
+
 static bool trim_one(struct wal *w, bool need_space)
 {
-    struct sidecar sc;
+    struct err e = ERR_INIT;
     struct segment *s;
-    char *path;
+    int64_t oldest_ms = 0;
+    bool recycle;
 
     pthread_mutex_lock(&w->lock);
     s = take_trimmable(w, need_space);
+    recycle = s && can_recycle(w, s) && !(need_space && w->spare);
+    if (s)
+        oldest_ms = w->segs[0]->first_ms;
     pthread_mutex_unlock(&w->lock);
     if (!s)
         return false;
-    path = segment_path(w, s->number);
-    if (io_unlink(path))
-        log_warn("a segment could not be removed", KS("path", path), KERRNO());
+    if (oldest_ms)
+        atomic_store(&w->oldest_ms, oldest_ms);
+    if (remove_file(w, s, recycle, &e))
+        log_warn("a segment could not be removed", KS("reason", e.text));
     else
-        log_info("segment trimmed", KS("path", path), KU("last_lsn", s->last_lsn));
-    free(path);
+        log_info("segment trimmed", KU("number", s->number), KU("last_lsn", s->last_lsn));
     segment_free(s);
-    pthread_mutex_lock(&w->lock);
-    s = w->segs[0];
-    if (s->sealed && !sidecar_read(w, s->number, &sc)) {
-        atomic_store(&w->oldest_ms, sc.first_ms);
-        sidecar_free(&sc);
-    }
-    pthread_mutex_unlock(&w->lock);
     return true;
 }
 
@@ -97,30 +127,42 @@ static void set_full(struct wal *w, bool full)
     pthread_mutex_unlock(&w->lock);
 }
 
-static uint64_t needed_bytes(struct wal *w)
+/* Is there enough for the reserve, and for the spare where one is to be made? */
+static bool has_space(struct wal *w)
 {
     uint64_t need;
 
+    atomic_store(&w->free_bytes, free_bytes(w));
     pthread_mutex_lock(&w->lock);
-    need = w->cfg.reserve_bytes + (w->spare ? 0 : w->cfg.segment_bytes);
+    need = w->cfg.reserve_bytes + (w->spare || w->aside ? 0 : w->cfg.segment_bytes);
     pthread_mutex_unlock(&w->lock);
-    return need;
+    return w->free_bytes >= need;
 }
 
 /* Says whether there is room; trims nothing, so that it can run before the sinks' cursors are open.
  */
 void helper_check_space(struct wal *w)
 {
-    atomic_store(&w->free_bytes, free_bytes(w));
-    set_full(w, w->free_bytes < needed_bytes(w));
+    set_full(w, !has_space(w) || w->spare_denied);
 }
 
-/* What retention asks for goes, then what the reserve asks for. */
+static bool drop_aside(struct wal *w)
+{
+    bool dropped = w->aside && w->spare;
+
+    if (dropped)
+        segment_discard_aside(w);
+    w->aside &= !dropped;
+    return dropped;
+}
+
+/* What retention asks for goes, then what the reserve or the missing spare asks for. */
 static void trim(struct wal *w)
 {
     while (trim_one(w, false))
         ;
-    while (free_bytes(w) < needed_bytes(w) && trim_one(w, true))
+    while ((!has_space(w) || (w->spare_denied && !w->aside)) &&
+           (drop_aside(w) || trim_one(w, true)))
         ;
 }
 
@@ -144,24 +186,43 @@ static void update_backlog(struct wal *w)
 
 static void make_spare(struct wal *w)
 {
+    struct segment_plan plan = { .bytes = w->cfg.segment_bytes };
     struct err e = ERR_INIT;
     struct segment *s;
-    uint64_t number;
+    int rc;
 
     pthread_mutex_lock(&w->lock);
-    number = w->segs[w->segs_n - 1]->number + 1;
+    plan.number = w->segs[w->segs_n - 1]->number + 1;
+    if (w->waiting) /* its tail must fit */
+        plan.bytes = MAX(plan.bytes, w->waiting->bytes);
     pthread_mutex_unlock(&w->lock);
-    if (segment_create(w, number, &s, &e)) {
-        if (helper_is_space_error(errno)) {
-            set_full(w, true);
-            return;
-        }
+    plan.recycle = w->aside && plan.bytes == w->cfg.segment_bytes;
+    rc = segment_create(w, &plan, &s, &e);
+    w->aside = false;
+    w->spare_denied = rc && helper_is_space_error(errno);
+    if (rc && !w->spare_denied) {
         log_error("the next segment could not be made", KS("reason", e.text));
         atomic_store(&w->helper_failed, true);
     }
     pthread_mutex_lock(&w->lock);
     w->spare = s;
     pthread_cond_broadcast(&w->spare_ready);
+    pthread_mutex_unlock(&w->lock);
+    helper_check_space(w);
+}
+
+/* A mapping that only the table holds is given back, so that a long backlog read once does not stay
+ * mapped. */
+static void drop_idle_maps(struct wal *w)
+{
+    pthread_mutex_lock(&w->lock);
+    for (size_t i = 0; i < w->segs_n; i++) {
+        struct segment *s = w->segs[i];
+        if (s->map && atomic_load(&s->map->refs) == 1) {
+            wal_release(s->map);
+            s->map = NULL;
+        }
+    }
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -185,6 +246,7 @@ static void write_sidecar(struct wal *w, const struct segment *s)
     struct err e = ERR_INIT;
     struct sidecar sc;
     bool good = !sidecar_build(w, s, &sc, &e) && !sidecar_write(w, &sc, &e);
+    int64_t first_ms = sc.first_ms;
 
     sidecar_free(&sc);
     if (!good && !helper_is_space_error(errno)) {
@@ -194,8 +256,10 @@ static void write_sidecar(struct wal *w, const struct segment *s)
     }
     pthread_mutex_lock(&w->lock);
     for (size_t i = 0; good && i < w->segs_n; i++)
-        if (w->segs[i]->number == s->number)
+        if (w->segs[i]->number == s->number) {
             w->segs[i]->has_sidecar = true;
+            w->segs[i]->first_ms = first_ms;
+        }
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -246,7 +310,7 @@ static void nap(struct wal *w)
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec++;
     pthread_mutex_lock(&w->lock);
-    if (!w->stopping && (w->spare || w->full || w->helper_failed))
+    if (!w->helper_stop && (w->spare || w->full || w->helper_failed))
         pthread_cond_timedwait(&w->helper_wake, &w->lock, &until);
     pthread_mutex_unlock(&w->lock);
 }
@@ -257,14 +321,16 @@ void *helper_thread(void *arg)
     struct segment s;
 
     prctl(PR_SET_NAME, "log-helper");
-    for (unsigned turn = 0; !w->stopping; turn++) {
+    segment_discard_aside(w);
+    for (unsigned turn = 0; !w->helper_stop; turn++) {
         trim(w);
         helper_check_space(w);
-        if (wants_spare(w) && !w->full)
+        if (wants_spare(w) && has_space(w))
             make_spare(w);
         if (lacks_sidecar(w, &s))
             write_sidecar(w, &s);
         update_backlog(w);
+        drop_idle_maps(w);
         if (turn % 600 == 0)
             drop_old_sidecars(w);
         nap(w);

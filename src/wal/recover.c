@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Recovery: from the files of a folder to a log that can be appended to.
  *
- * It reads the headers of all segments, the opening record of each, and the last segment whole;
- * with pread, one batch in memory. Only the last segment can have a torn tail. The watermark is the
- * highest durable_lsn of any valid batch or LSN of any valid cursor: what is bad at or below it was
- * acknowledged (damage, P4), what is bad above it was not (a torn tail). What is valid above it may
- * have been acknowledged and may not be on the disk: it is written again to a new segment and
- * synced before anybody is served (P3). Nothing is deleted but such copies of an earlier recovery
- * that never became complete. */
+ * It reads the headers of all segments, the opening record of each, and the last segment whole
+ * (tail.c); with pread, one batch in memory. Only the last segment can have a torn tail. The
+ * watermark is the highest durable_lsn of any valid batch or LSN of any valid cursor: what is bad
+ * at or below it was acknowledged (damage, P4), what is bad above it was not (a torn tail). What is
+ * valid above it may have been acknowledged and may not be on the disk: it is written again to a
+ * new segment and synced before anybody is served (P3); without room for that segment the log waits
+ * for it, and serves what is known to be durable meanwhile.
+ *
+ * Damage in a sealed segment stops no start, its readers name it; what the segment held is known
+ * from its neighbours and its sidecar. Nothing is deleted but segments that were never begun, and
+ * copies of an earlier recovery that never became complete. */
 #include "room.h"
 
 #include <errno.h>
@@ -24,18 +28,6 @@ struct found {
     size_t n;
 };
 
-/* What a pass over the last segment learned. */
-struct last {
-    uint64_t end;      /* of the valid batches */
-    uint64_t next_lsn; /* behind them */
-    uint64_t watermark;
-    uint32_t chain;
-    bool clean, copy, copy_done, opened;
-    enum scan_result stop;
-    uint64_t bad_offset, later_records;
-    struct marker opening;
-};
-
 static int by_number(const void *a, const void *b)
 {
     const struct segment *x = *(struct segment *const *)a, *y = *(struct segment *const *)b;
@@ -43,8 +35,14 @@ static int by_number(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-static int read_segment_header(struct wal *w, uint64_t number, bool *foreign, struct segment **out,
-                               struct err *e)
+/* Names of one length sort as their numbers do. */
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* A header whose checksum is wrong is told by `damaged`: what the file held is found out later. */
+static int read_segment_header(struct wal *w, uint64_t number, struct segment **out, struct err *e)
 {
     struct segment *s = xcalloc(1, sizeof *s);
     uint8_t head[SEGMENT_HEADER];
@@ -59,7 +57,11 @@ static int read_segment_header(struct wal *w, uint64_t number, bool *foreign, st
         goto out;
     switch (got == sizeof head ? format_get_segment(head, &h) : 1) {
     case 1:
-        err_set(e, EXIT_DAMAGED, "wal: corrupt header seg %s off 0; restore the file", name);
+        s->damaged = true;
+        if (io_size(s->fd, &s->bytes))
+            err_errno(e, EXIT_IO, "wal: stat %s", name);
+        else
+            rc = 0;
         goto out;
     case 2:
         err_set(e, EXIT_BAD_CONFIG,
@@ -73,13 +75,13 @@ static int read_segment_header(struct wal *w, uint64_t number, bool *foreign, st
                 (unsigned long long)h.number);
         goto out;
     }
-    *foreign = memcmp(h.log_id, w->log_id, sizeof h.log_id) != 0;
-    if (*foreign) {
+    if (memcmp(h.log_id, w->log_id, sizeof h.log_id)) {
         err_set(e, EXIT_DAMAGED, "wal: seg %s belongs to another log", name);
         goto out;
     }
     s->salt = h.salt;
     s->bytes = h.bytes;
+    s->recycled = (h.flags & SEGMENT_RECYCLED) != 0;
     rc = 0;
 out:
     if (rc) {
@@ -102,11 +104,10 @@ static int find_segments(struct wal *w, struct found *f, struct err *e)
         struct span name = span_str(names[i]), number = { name.p, 16 };
         struct segment *s;
         uint64_t v;
-        bool foreign;
 
         if (name.n != 20 || strcmp(names[i] + 16, ".wal") || !span_u64(number, &v))
             continue;
-        rc = read_segment_header(w, v, &foreign, &s, e);
+        rc = read_segment_header(w, v, &s, e);
         if (rc)
             break;
         f->v = xrealloc(f->v, (f->n + 1) * sizeof *f->v);
@@ -124,202 +125,131 @@ static int find_segments(struct wal *w, struct found *f, struct err *e)
     return rc;
 }
 
-/* The opening record of a segment: 1 there, 0 none (nothing was written yet), -1 cannot be read. */
-static int read_opening(struct segment *s, struct marker *m, struct err *e)
+static int corrupt_header(const struct segment *s, struct err *e)
 {
+    return err_set(e, EXIT_DAMAGED, "wal: corrupt header seg %016llu.wal off 0; restore the file",
+                   (unsigned long long)s->number);
+}
+
+/* Segments from the index on go: never begun, or copies that never became complete. */
+static int drop_from(struct wal *w, struct found *f, size_t from, struct err *e)
+{
+    if (from >= f->n)
+        return 0;
+    while (f->n > from) {
+        char *path = segment_path(w, f->v[--f->n]->number);
+        int rc = io_unlink(path) ? err_errno(e, EXIT_IO, "wal: unlink %s", path) : 0;
+        free(path);
+        segment_free(f->v[f->n]);
+        if (rc)
+            return rc;
+    }
+    return file_sync_dir(w->dir, e);
+}
+
+/* A spare with a bad header holds nothing, and is one if its predecessor was never closed. */
+static int drop_bad_spare(struct wal *w, struct found *f, struct err *e)
+{
+    struct segment *s = f->v[f->n - 1];
+    struct tail before;
+
+    if (!s->damaged)
+        return 0;
+    if (f->n < 2 || f->v[f->n - 2]->damaged)
+        return corrupt_header(s, e);
+    if (tail_read(f->v[f->n - 2], &before, e))
+        return -1;
+    if (before.closed || before.end == SEGMENT_HEADER)
+        return corrupt_header(s, e);
+    log_warn("an unused spare segment was damaged; it is made anew", KU("number", s->number));
+    return drop_from(w, f, f->n - 1, e);
+}
+
+/* The last segment that was begun; behind it stand at most the spare, and one that was about to
+ * follow. */
+static int find_last(struct wal *w, struct found *f, size_t *last, struct tail *t, struct err *e)
+{
+    struct tail before, torn = { .end = SEGMENT_HEADER };
+    bool begun = false;
+
+    if (drop_bad_spare(w, f, e))
+        return -1;
+    for (*last = f->n - 1; *last && !f->v[*last]->damaged; --*last) {
+        if (tail_begun(f->v[*last], &begun, &torn.torn, e))
+            return -1;
+        if (begun)
+            break;
+        if (torn.torn && tail_keep_torn(w, f->v[*last], &torn, e))
+            return -1;
+    }
+    if (f->v[*last]->damaged)
+        return corrupt_header(f->v[*last], e);
+    if (tail_read(f->v[*last], t, e))
+        return -1;
+    if (t->closed && *last + 1 == f->n)
+        return err_set(e, EXIT_DAMAGED, "wal: segment %016llu.wal is missing; restore it",
+                       (unsigned long long)f->v[*last]->number + 1);
+    if (t->end > SEGMENT_HEADER || !*last || f->v[*last - 1]->damaged)
+        return 0;
+    if (tail_read(f->v[*last - 1], &before, e)) /* nothing of the last one is right */
+        return -1;
+    t->next_lsn = t->bad_lsn = before.next_lsn;
+    return 0;
+}
+
+enum opening { OPENING_GOOD, OPENING_BAD, OPENING_OTHER, OPENING_ERROR };
+
+/* The opening record of a segment: good, damaged, or not what stands there. */
+static enum opening read_opening(struct segment *s, struct marker *m, struct err *e)
+{
+    enum opening r = OPENING_BAD;
     struct record rec;
     struct scan sc;
-    int rc = 0;
 
+    if (s->damaged)
+        return r;
     scan_init(&sc, s->fd, s, SEGMENT_HEADER);
     switch (scan_batch(&sc, e)) {
     case SCAN_BATCH:
-        rc = scan_record(&sc, &rec) && rec.kind == RECORD_MARKER &&
-             format_get_marker(rec.body, m) && m->kind != MARKER_CLOSING;
         s->first_lsn = sc.batch.first_lsn;
+        r = scan_record(&sc, &rec) && rec.kind == RECORD_MARKER && format_get_marker(rec.body, m) &&
+                    m->kind != MARKER_CLOSING
+                ? OPENING_GOOD
+                : OPENING_OTHER;
         break;
     case SCAN_ERROR:
-        rc = -1;
+        r = OPENING_ERROR;
         break;
     case SCAN_END:
     case SCAN_BAD:
         break;
     }
     scan_free(&sc);
-    return rc;
+    return r;
 }
 
-static bool has_batches(struct segment *s, int *rc, struct err *e)
+/* Where a segment ends, when its successor cannot say it: from its sidecar, else from its own
+ * closing record. */
+static int end_without_successor(struct wal *w, struct segment *s, struct marker *m, struct err *e)
 {
-    struct scan sc;
-    enum scan_result r;
+    struct sidecar sc;
+    struct tail t;
 
-    scan_init(&sc, s->fd, s, SEGMENT_HEADER);
-    r = scan_resync(&sc, e);
-    scan_free(&sc);
-    if (r == SCAN_ERROR)
-        *rc = -1;
-    return r == SCAN_BATCH;
-}
-
-/* Looks behind the first bad place for batches that are right: they tell what was acknowledged. */
-static int look_behind(struct scan *sc, struct last *l, struct err *e)
-{
-    uint64_t bad = sc->pos;
-    enum scan_result r;
-
-    sc->pos += 8;
-    while ((r = scan_resync(sc, e)) == SCAN_BATCH) {
-        if (sc->batch.first_lsn >= l->next_lsn) {
-            l->watermark = MAX(l->watermark, sc->batch.durable_lsn);
-            l->later_records += sc->batch.count;
-        }
-        sc->pos += 8;
-    }
-    sc->pos = bad;
-    return r == SCAN_ERROR ? -1 : 0;
-}
-
-static void note_batch(struct last *l, struct scan *sc, struct segment *s, bool first)
-{
-    struct record rec;
-
-    if (first) {
-        s->first_lsn = sc->batch.first_lsn;
-        l->opened = scan_record(sc, &rec) && rec.kind == RECORD_MARKER &&
-                    format_get_marker(rec.body, &l->opening);
-        l->copy = l->opened && l->opening.kind == MARKER_COPY;
-        sc->at = 0;
-    }
-    while (scan_record(sc, &rec))
-        s->last_ms = rec.time_ms;
-    l->next_lsn = sc->batch.first_lsn + sc->batch.count;
-    l->watermark = MAX(l->watermark, sc->batch.durable_lsn);
-    l->copy_done |= (sc->batch.flags & BATCH_COPY_DONE) != 0;
-    l->clean = (sc->batch.flags & BATCH_CLEAN_STOP) != 0;
-    l->chain = format_chain(l->chain, sc->raw);
-    l->end = sc->pos;
-}
-
-static int pass_over(struct segment *s, struct last *l, struct err *e)
-{
-    struct scan sc;
-    int rc = 0;
-
-    *l = (struct last){ .end = SEGMENT_HEADER, .next_lsn = 1 };
-    scan_init(&sc, s->fd, s, SEGMENT_HEADER);
-    while ((l->stop = scan_batch(&sc, e)) == SCAN_BATCH) {
-        bool first = l->end == SEGMENT_HEADER;
-        if (!first && sc.batch.first_lsn != l->next_lsn) {
-            l->stop = SCAN_END; /* a leftover that happens to fit: not ours */
-            break;
-        }
-        note_batch(l, &sc, s, first);
-    }
-    l->bad_offset = l->stop == SCAN_BAD ? sc.bad_offset : l->end;
-    if (!s->first_lsn)
-        s->first_lsn = l->next_lsn;
-    sc.pos = l->end;
-    if (l->stop == SCAN_ERROR)
-        rc = -1;
-    else if (!l->clean)
-        rc = look_behind(&sc, l, e);
-    scan_free(&sc);
-    return rc;
-}
-
-/* What lies behind the valid batches and is not zero is kept beside the log, for a look. */
-static int keep_torn(struct wal *w, struct segment *s, uint64_t end, uint64_t *bytes, struct err *e)
-{
-    enum { PIECE = 1 << 16 };
-    char name[40];
-    uint8_t *b = xmalloc(PIECE);
-    uint64_t last = end;
-    size_t got = 1;
-    int rc = 0;
-
-    segment_name(s->number, name);
-    for (uint64_t at = end; got && !rc && at < s->bytes; at += got) {
-        rc = file_read(s->fd, name, b, PIECE, at, &got, e);
-        for (size_t i = 0; !rc && i < got; i++)
-            if (b[i])
-                last = at + i + 1;
-    }
-    *bytes = last - end;
-    if (*bytes && !rc) {
-        b = xrealloc(b, (size_t)*bytes);
-        rc = file_read(s->fd, name, b, (size_t)*bytes, end, &got, e);
-        snprintf(name, sizeof name, "%016llu.torn", (unsigned long long)s->number);
-        if (!rc)
-            rc = file_replace(w->dir, name, b, got, e);
-    }
-    free(b);
-    return rc;
-}
-
-static int judge_tail(struct wal *w, struct segment *s, const struct last *l, struct err *e)
-{
-    char name[32];
-    uint64_t bytes;
-
-    segment_name(s->number, name);
-    if (l->next_lsn <= l->watermark)
-        return err_set(
-            e, EXIT_DAMAGED,
-            "wal: corrupt record seg %s off %llu (LSN %llu is acknowledged); %llu later records "
-            "intact; restore the folder from a backup",
-            name, (unsigned long long)l->bad_offset, (unsigned long long)l->next_lsn,
-            (unsigned long long)l->later_records);
-    if (l->clean)
+    if (!sidecar_read(w, s->number, &sc)) {
+        *m = (struct marker){ MARKER_CLOSING, s->number, sc.last_lsn, sc.end, sc.chain };
+        sidecar_free(&sc);
         return 0;
-    if (keep_torn(w, s, l->end, &bytes, e))
+    }
+    if (s->damaged)
+        return corrupt_header(s, e);
+    if (tail_read(s, &t, e))
         return -1;
-    if (bytes) {
-        counter_add(&w->discarded_bytes, bytes);
-        log_warn("wal: discarded an unacknowledged tail", KS("seg", name), KU("off", l->end),
-                 KU("bytes", bytes));
-    }
+    if (!t.closed)
+        return err_set(e, EXIT_DAMAGED, "damaged seg %016llu off %llu LSN %llu",
+                       (unsigned long long)s->number, (unsigned long long)t.bad_offset,
+                       (unsigned long long)t.bad_lsn);
+    *m = t.closing;
     return 0;
-}
-
-/* Seals the last segment at the first batch above the watermark and copies the rest. */
-static int copy_tail(struct wal *w, struct segment *from, const struct last *l, struct segment *to,
-                     struct err *e)
-{
-    struct scan sc;
-    struct record rec;
-    enum scan_result r = SCAN_END;
-    int rc = -1;
-
-    scan_init(&sc, from->fd, from, SEGMENT_HEADER);
-    w->previous =
-        (struct marker){ MARKER_COPY, from->number, l->opening.last_lsn, SEGMENT_HEADER, 0 };
-    w->next_lsn = from->first_lsn;
-    while (sc.pos < l->end && (r = scan_batch(&sc, e)) == SCAN_BATCH &&
-           sc.batch.first_lsn + sc.batch.count <= l->watermark + 1) {
-        w->previous.end = sc.pos;
-        w->previous.chain = format_chain(w->previous.chain, sc.raw);
-        w->next_lsn = sc.batch.first_lsn + sc.batch.count;
-    }
-    w->previous.last_lsn = w->next_lsn - 1;
-    w->opening = MARKER_COPY;
-    w->durable_lsn = w->previous.last_lsn;
-    append_begin(w, to);
-    while (r == SCAN_BATCH) {
-        while (scan_record(&sc, &rec))
-            if (rec.kind != RECORD_MARKER)
-                append_record(w, &rec);
-        if (append_flush(w, 0, e))
-            goto out;
-        r = sc.pos < l->end ? scan_batch(&sc, e) : SCAN_END;
-    }
-    if (r == SCAN_ERROR || append_flush(w, BATCH_COPY_DONE, e))
-        goto out;
-    w->marked_lsn = 0; /* the next mark says that the copy is durable */
-    rc = 0;
-out:
-    scan_free(&sc);
-    return rc;
 }
 
 static void seal_found(struct segment *s, const struct marker *m)
@@ -333,21 +263,75 @@ static void seal_found(struct segment *s, const struct marker *m)
 }
 
 /* Each segment's end is what its successor's opening record says of it. */
-static int chain_segments(struct found *f, size_t last, struct err *e)
+static int chain_segments(struct wal *w, struct found *f, size_t last, struct err *e)
 {
+    struct marker m = { 0 };
+
+    if (read_opening(f->v[0], &m, e) == OPENING_ERROR) /* for its first LSN */
+        return -1;
     for (size_t i = 0; i < last; i++) {
-        struct marker m = { 0 };
-        int there = read_opening(f->v[i + 1], &m, e);
-        if (there < 0)
+        struct segment *s = f->v[i], *next = f->v[i + 1];
+        switch (read_opening(next, &m, e)) {
+        case OPENING_ERROR:
             return -1;
-        if (!there || m.number != f->v[i]->number)
+        case OPENING_BAD:
+            next->damaged = true;
+            if (end_without_successor(w, s, &m, e))
+                return -1;
+            break;
+        case OPENING_OTHER:
+            m.number = 0;
+            break;
+        case OPENING_GOOD:
+            break;
+        }
+        if (m.number != s->number)
             return err_set(e, EXIT_DAMAGED, "wal: segment %016llu.wal does not follow %016llu.wal",
-                           (unsigned long long)f->v[i + 1]->number,
-                           (unsigned long long)f->v[i]->number);
-        seal_found(f->v[i], &m);
+                           (unsigned long long)next->number, (unsigned long long)s->number);
+        seal_found(s, &m);
+        next->first_lsn = m.last_lsn + 1;
+        if (s->damaged)
+            log_warn("a segment is damaged; what was delivered from it stays aside, a sink that "
+                     "needs it stops there",
+                     KU("number", s->number), KU("last_lsn", s->last_lsn));
     }
-    for (size_t i = 0; i < last; i++)
-        f->v[i]->first_lsn = i ? f->v[i - 1]->last_lsn + 1 : f->v[i]->first_lsn;
+    return 0;
+}
+
+static void claim_entries(struct wal *w, const struct sidecar *sc, uint64_t above)
+{
+    int64_t now = clock_wall_ms();
+
+    for (size_t i = 0; i < sc->n; i++)
+        if (sc->v[i].lsn > above && now - sc->v[i].time_ms <= w->dedup_cfg.window_ms)
+            dedup_claim(w->dedup, &sc->v[i]);
+}
+
+/* Keys of segments that were trimmed are remembered for the window of deduplication (P6). */
+static int claim_trimmed(struct wal *w, uint64_t before, struct err *e)
+{
+    char **names, *dot;
+    size_t n, kept = 0;
+    struct sidecar sc;
+
+    if (io_list(w->dir, &names, &n))
+        return err_errno(e, EXIT_IO, "wal: list folder %s", w->dir);
+    for (size_t i = 0; i < n; i++)
+        if (strlen(names[i]) == 20 && (dot = strchr(names[i], '.')) && !strcmp(dot, ".idx"))
+            names[kept++] = names[i];
+        else
+            free(names[i]);
+    if (kept)
+        qsort(names, kept, sizeof *names, by_name);
+    for (size_t i = 0; i < kept; i++) {
+        uint64_t number;
+        if (span_u64(span_of(names[i], 16), &number) && number < before &&
+            !sidecar_read(w, number, &sc)) {
+            claim_entries(w, &sc, 0);
+            sidecar_free(&sc);
+        }
+    }
+    file_names_free(names, kept);
     return 0;
 }
 
@@ -365,28 +349,31 @@ static int load_sidecars(struct wal *w, struct found *f, size_t last, struct err
                 return -1;
         }
         s->has_sidecar = true;
+        s->first_ms = sc.first_ms;
         s->last_ms = sc.last_ms;
         s->sealed_boot_ms = boot - MAX(now - sc.last_ms, 0);
-        if (i == 0) {
-            s->first_lsn = sc.first_lsn ? sc.first_lsn : s->last_lsn + 1;
-            atomic_store(&w->oldest_ms, sc.first_ms);
-        }
-        for (size_t k = 0; k < sc.n; k++)
-            if (now - sc.v[k].time_ms <= w->dedup_cfg.window_ms)
-                dedup_claim(w->dedup, &sc.v[k]);
+        if (!s->first_lsn)
+            s->first_lsn = s->number == 1 ? 1 : sc.first_lsn;
+        claim_entries(w, &sc, 0);
         sidecar_free(&sc);
+        if (!s->first_lsn)
+            return corrupt_header(s, e);
     }
     return 0;
 }
 
-static int claim_active(struct wal *w, struct segment *s, struct err *e)
+/* The keys of the last segment, from the LSN after `above` up to what is known to be durable: a
+ * repeat is answered as if it were. */
+static int claim_last(struct wal *w, struct segment *s, uint64_t above, uint64_t up_to,
+                      struct err *e)
 {
     struct sidecar sc;
 
     if (sidecar_build(w, s, &sc, e))
         return -1;
-    for (size_t k = 0; k < sc.n; k++)
-        dedup_claim(w->dedup, &sc.v[k]);
+    while (sc.n && sc.v[sc.n - 1].lsn > up_to)
+        sc.n--;
+    claim_entries(w, &sc, above);
     if (!w->oldest_ms)
         atomic_store(&w->oldest_ms, sc.first_ms);
     sidecar_free(&sc);
@@ -395,9 +382,10 @@ static int claim_active(struct wal *w, struct segment *s, struct err *e)
 
 static int first_start(struct wal *w, struct err *e)
 {
+    struct segment_plan plan = { .number = 1, .bytes = w->cfg.segment_bytes };
     struct segment *s;
 
-    if (segment_create(w, 1, &s, e))
+    if (segment_create(w, &plan, &s, e))
         return -1;
     w->next_lsn = 1;
     append_begin(w, s);
@@ -405,69 +393,106 @@ static int first_start(struct wal *w, struct err *e)
     return 0;
 }
 
-static int check_cursors(struct wal *w, struct last *l, struct err *e)
+static int check_cursors(struct wal *w, struct tail *t, struct err *e)
 {
     char name[80];
     uint64_t highest = cursor_highest_on_disk(w, name);
 
-    if (highest >= l->next_lsn && l->stop != SCAN_BAD && !l->later_records &&
-        highest > l->watermark)
+    if (highest >= t->next_lsn && t->stop != SCAN_BAD && !t->later_records &&
+        highest > t->watermark)
         return err_set(e, EXIT_DAMAGED,
                        "wal: the cursor of sink %s stands at LSN %llu, the log ends at LSN %llu: "
                        "the folder is older than its cursor, or records are missing",
-                       name, (unsigned long long)highest, (unsigned long long)l->next_lsn - 1);
-    l->watermark = MAX(l->watermark, highest);
+                       name, (unsigned long long)highest, (unsigned long long)t->next_lsn - 1);
+    t->watermark = MAX(t->watermark, highest);
     return 0;
 }
 
-/* The last segment goes on after a clean stop; otherwise the log moves to the next one. */
-static int open_active(struct wal *w, struct segment *s, struct last *l, struct segment *next,
-                       struct err *e)
+static int judge_tail(const struct segment *s, const struct tail *t, struct err *e)
 {
-    w->next_lsn = l->next_lsn;
-    if (l->clean) {
-        w->durable_lsn = w->marked_lsn = l->next_lsn - 1;
-        w->active = s;
-        s->end = l->end;
-        s->chain = l->chain;
-        s->last_lsn = l->next_lsn - 1;
-        segment_publish(w, s);
-        w->spare = next;
-        return claim_active(w, s, e);
-    }
-    if (!next && segment_create(w, s->number + 1, &next, e)) {
-        err_wrap(e, "no segment to recover into");
+    if (t->next_lsn > t->watermark)
+        return 0;
+    return err_set(e, EXIT_DAMAGED,
+                   "wal: corrupt record seg %016llu.wal off %llu (LSN %llu is acknowledged); %llu "
+                   "later records "
+                   "intact; restore the folder from a backup",
+                   (unsigned long long)s->number, (unsigned long long)t->bad_offset,
+                   (unsigned long long)t->bad_lsn, (unsigned long long)t->later_records);
+}
+
+static void go_on(struct wal *w, struct segment *s, const struct tail *t)
+{
+    w->next_lsn = t->next_lsn;
+    w->durable_lsn = w->marked_lsn = t->next_lsn - 1;
+    w->active = s;
+    s->end = t->end;
+    s->chain = t->chain;
+    s->last_lsn = t->next_lsn - 1;
+}
+
+/* Copies what is above the watermark to `to` and seals the segment it comes from. */
+static int move_on(struct wal *w, struct segment *from, struct segment *to, struct err *e)
+{
+    if (tail_copy(w, from, from->end, to, e))
         return -1;
-    }
-    segment_publish(w, s);
-    segment_publish(w, next);
-    if (copy_tail(w, s, l, next, e))
-        return -1;
-    seal_found(s, &w->previous);
+    pthread_mutex_lock(&w->lock);
+    seal_found(from, &w->previous);
+    from->sealed_boot_ms = clock_boot_ms();
+    pthread_mutex_unlock(&w->lock);
     return 0;
+}
+
+int recover_resume(struct wal *w, struct err *e)
+{
+    struct segment *from = w->waiting, *to;
+    uint64_t durable = w->durable_lsn;
+
+    pthread_mutex_lock(&w->lock);
+    to = w->spare;
+    w->spare = NULL;
+    if (to)
+        w->waiting = NULL;
+    pthread_mutex_unlock(&w->lock);
+    if (!to)
+        return 0;
+    segment_publish(w, to);
+    return claim_last(w, from, durable, UINT64_MAX, e) || move_on(w, from, to, e) ? -1 : 0;
+}
+
+/* After a kill the log moves to the next segment; without room for one it waits. */
+static int open_next(struct wal *w, struct segment *s, const struct tail *t, struct segment *next,
+                     struct err *e)
+{
+    struct segment_plan plan = { .number = s->number + 1,
+                                 .bytes = MAX(w->cfg.segment_bytes, s->bytes) };
+
+    s->end = t->end;
+    if (tail_split(s, t, &w->previous, e))
+        return -1;
+    w->next_lsn = w->previous.last_lsn + 1;
+    w->durable_lsn = w->previous.last_lsn;
+    if (claim_last(w, s, 0, w->durable_lsn, e))
+        return -1;
+    segment_publish(w, s);
+    w->waiting = s;
+    if (!next && segment_create(w, &plan, &next, e)) {
+        w->spare_denied = helper_is_space_error(errno);
+        return w->spare_denied ? 0 : err_wrap(e, "no segment to recover into");
+    }
+    w->spare = next;
+    return recover_resume(w, e);
 }
 
 /* A copy that an earlier recovery did not finish is not believed: its source still has it all. */
-static int drop_unfinished_copy(struct wal *w, struct found *f, size_t *last, struct last *l,
+static int drop_unfinished_copy(struct wal *w, struct found *f, size_t *last, struct tail *t,
                                 struct err *e)
 {
-    char *path;
-    int rc;
-
-    if (!l->copy || l->copy_done || *last == 0)
+    if (!t->copy || t->copy_done || t->later_batches || *last == 0)
         return 0;
-    path = segment_path(w, f->v[*last]->number);
-    for (size_t i = *last; i < f->n; i++) {
-        char *p = segment_path(w, f->v[i]->number);
-        io_unlink(p);
-        free(p);
-        segment_free(f->v[i]);
-    }
-    f->n = *last;
+    if (drop_from(w, f, *last, e))
+        return -1;
     (*last)--;
-    free(path);
-    rc = file_sync_dir(w->dir, e);
-    return rc ? rc : pass_over(f->v[*last], l, e);
+    return tail_read(f->v[*last], t, e);
 }
 
 /* After a failure: what did not become the log's. */
@@ -482,44 +507,52 @@ static void free_unpublished(const struct wal *w, struct found *f)
     }
 }
 
+/* A spare that is to be used must have the size that the configuration asks for now, and hold what
+ * the last segment holds. */
+static int take_over_spare(struct wal *w, struct found *f, size_t last, struct segment **next,
+                           struct err *e)
+{
+    size_t keep = last + 1 < f->n && f->v[last + 1]->bytes == w->cfg.segment_bytes &&
+                          f->v[last + 1]->bytes >= f->v[last]->bytes
+                      ? 2
+                      : 1;
+
+    if (drop_from(w, f, last + keep, e))
+        return -1;
+    *next = keep == 2 ? f->v[last + 1] : NULL;
+    return 0;
+}
+
+static int open_found(struct wal *w, struct found *f, struct err *e)
+{
+    struct segment *next, *s;
+    struct tail t;
+    size_t last;
+
+    if (find_last(w, f, &last, &t, e) || drop_unfinished_copy(w, f, &last, &t, e) ||
+        check_cursors(w, &t, e) || judge_tail(f->v[last], &t, e) || chain_segments(w, f, last, e) ||
+        claim_trimmed(w, f->v[0]->number, e) || load_sidecars(w, f, last, e) ||
+        take_over_spare(w, f, last, &next, e))
+        return -1;
+    for (size_t i = 0; i < last; i++)
+        segment_publish(w, f->v[i]);
+    s = f->v[last];
+    if (!t.clean)
+        return tail_keep_torn(w, s, &t, e) ? -1 : open_next(w, s, &t, next, e);
+    w->previous = t.opened ? t.opening : (struct marker){ .number = 0 };
+    go_on(w, s, &t);
+    segment_publish(w, s);
+    w->spare = next;
+    return claim_last(w, s, 0, UINT64_MAX, e);
+}
+
 int recover(struct wal *w, struct err *e)
 {
     struct found f = { NULL, 0 };
-    struct segment *next = NULL;
-    struct last l;
-    size_t last;
-    int rc = -1, io = 0;
+    int rc = find_segments(w, &f, e);
 
-    if (find_segments(w, &f, e))
-        goto out;
-    if (!f.n) {
-        rc = first_start(w, e);
-        goto out;
-    }
-    last = f.n - 1;
-    if (last && !has_batches(f.v[last], &io, e))
-        last--; /* the highest one without a batch is the spare */
-    if (io || pass_over(f.v[last], &l, e) || drop_unfinished_copy(w, &f, &last, &l, e))
-        goto out;
-    next = last + 1 < f.n ? f.v[last + 1] : NULL;
-    if (l.opened && l.end == SEGMENT_HEADER)
-        l.next_lsn = l.opening.last_lsn + 1;
-    if (check_cursors(w, &l, e) || judge_tail(w, f.v[last], &l, e) || chain_segments(&f, last, e) ||
-        load_sidecars(w, &f, last, e))
-        goto out;
-    for (size_t i = 0; i < last; i++)
-        segment_publish(w, f.v[i]);
-    w->previous = l.opened ? l.opening : (struct marker){ .number = 0 };
-    rc = open_active(w, f.v[last], &l, next, e);
-    if (!rc && !l.clean) {
-        struct found sealed = { &f.v[last], 1 };
-        rc = load_sidecars(w, &sealed, 1, e);
-        if (last && !rc)
-            f.v[last]->first_lsn = f.v[last - 1]->last_lsn + 1;
-        if (!rc)
-            rc = claim_active(w, w->active, e);
-    }
-out:
+    if (!rc)
+        rc = f.n ? open_found(w, &f, e) : first_start(w, e);
     if (rc)
         free_unpublished(w, &f);
     free(f.v);

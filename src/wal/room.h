@@ -24,9 +24,11 @@ struct segment {
     uint64_t first_lsn, last_lsn; /* last_lsn of the active one is kept by the log thread */
     uint64_t end;                 /* where the batches end; of the active one: the log thread's */
     uint32_t chain;
-    int64_t last_ms;        /* wall time of the last record, 0: none */
-    int64_t sealed_boot_ms; /* CLOCK_BOOTTIME when it was sealed: its age counts from here */
-    bool sealed, has_sidecar;
+    int64_t first_ms, last_ms; /* wall time of the first record (once it has a sidecar) and the
+                                  last, 0: none */
+    int64_t sealed_boot_ms;    /* CLOCK_BOOTTIME when it was sealed: its age counts from here */
+    bool sealed, has_sidecar, recycled;
+    bool damaged;        /* found by the scrub or at start */
     int fd;              /* of the active one and the spare, else -1 */
     struct wal_map *map; /* made by the first reader */
 };
@@ -59,14 +61,15 @@ struct wal {
     struct segment *spare; /* NULL: the helper is making it, or cannot */
     struct wal_cursor *cursors;
     struct wal_watch *watches;
-    atomic_bool stopping;
+    atomic_bool stopping, helper_stop; /* the helper goes last: the log thread may need a spare */
 
     /* log thread */
     struct inbox in;
     pthread_t thread, helper;
     atomic_bool started;
     struct msg_list group;
-    struct segment *active;
+    struct segment *active;  /* NULL: none yet, see `waiting` */
+    struct segment *waiting; /* recovery has no room to copy this one's tail to */
     uint8_t *batch;
     size_t batch_n, batch_cap;
     uint32_t batch_count;
@@ -80,6 +83,8 @@ struct wal {
     _Atomic uint64_t durable_lsn, first_lsn, backlog_bytes, free_bytes;
     _Atomic int64_t commit_started_ms, turned_ms, oldest_ms, dedup_oldest_ms;
     atomic_bool full, backlog_full, failed, helper_failed;
+    bool aside,
+        spare_denied; /* helper: raw material for a spare exists; there was no room for one */
     struct histogram commit_seconds, commit_records;
     struct counter discarded_bytes;
 };
@@ -87,8 +92,18 @@ struct wal {
 /* segment.c */
 char *segment_path(const struct wal *w, uint64_t number);
 void segment_name(uint64_t number, char out[32]);
-/* Makes NUMBER.wal whole: zeros, header, fsync, rename, fsync of the folder. */
-MUST_CHECK int segment_create(struct wal *w, uint64_t number, struct segment **out, struct err *e);
+struct segment_plan {
+    uint64_t number, bytes;
+    bool recycle; /* from the file that was set aside, which has that size */
+};
+/* Makes NUMBER.wal whole: header, zeros, fsync, rename, fsync of the folder. */
+MUST_CHECK int segment_create(struct wal *w, const struct segment_plan *plan, struct segment **out,
+                              struct err *e);
+/* Renames a trimmed segment to what the next one is made of. The folder is synced before anything
+ * is written to it: until then a crash may bring the old name back, and the bytes under it must
+ * still be those of the old segment. */
+MUST_CHECK int segment_set_aside(struct wal *w, const struct segment *s, struct err *e);
+void segment_discard_aside(struct wal *w); /* what was set aside, if anything */
 MUST_CHECK int segment_open_fd(const struct wal *w, struct segment *s, struct err *e);
 void segment_free(struct segment *s);
 void segment_publish(struct wal *w, struct segment *s); /* appends to the table; takes it */
@@ -107,8 +122,9 @@ struct scan {
     size_t cap;
     struct batch_header batch;
     uint8_t raw[BATCH_HEADER];
-    size_t at;           /* next record in buf */
-    uint64_t bad_offset; /* SCAN_BAD: where */
+    size_t at;                               /* next record in buf */
+    uint64_t bad_offset, bad_lsn, bad_later; /* SCAN_BAD: where, and how many behind it in the
+                                                batch are right */
 };
 enum scan_result { SCAN_BATCH, SCAN_END, SCAN_BAD, SCAN_ERROR };
 void scan_init(struct scan *sc, int fd, const struct segment *s, uint64_t pos);
@@ -130,8 +146,34 @@ void *helper_thread(void *wal);
 void helper_check_space(struct wal *w);
 bool helper_is_space_error(int error);
 
+/* tail.c: the last segment at a start. */
+struct tail {
+    uint64_t end;      /* of the valid batches */
+    uint64_t next_lsn; /* behind them */
+    uint64_t watermark, torn;
+    uint32_t chain;
+    bool clean, closed, copy, copy_done, opened;
+    enum scan_result stop; /* SCAN_BAD: a batch announces itself behind end and is not right */
+    uint64_t bad_offset, bad_lsn, later_batches, later_records;
+    struct marker opening, closing;
+};
+MUST_CHECK int tail_read(struct segment *s, struct tail *t, struct err *e);
+/* Was anything ever synced in it? False for a spare, and where the first batch (of so many bytes)
+ * was torn. */
+MUST_CHECK int tail_begun(struct segment *s, bool *begun, uint64_t *torn, struct err *e);
+/* What lies behind the valid batches is kept beside the log, for a look. */
+MUST_CHECK int tail_keep_torn(struct wal *w, struct segment *s, const struct tail *t,
+                              struct err *e);
+/* The marker that ends the segment at the last batch that is known to be durable. */
+MUST_CHECK int tail_split(struct segment *s, const struct tail *t, struct marker *m, struct err *e);
+/* Writes what stands between w->previous.end and `end` to a new segment, and syncs it. */
+MUST_CHECK int tail_copy(struct wal *w, struct segment *from, uint64_t end, struct segment *to,
+                         struct err *e);
+
 /* recover.c */
 MUST_CHECK int recover(struct wal *w, struct err *e);
+/* Log thread: goes on with what recovery left waiting, once there is a spare. */
+MUST_CHECK int recover_resume(struct wal *w, struct err *e);
 
 /* sidecar.c */
 struct sidecar_entry {

@@ -42,22 +42,37 @@ static enum scan_result read_header(struct scan *sc, struct err *e)
     return SCAN_BATCH;
 }
 
-/* All records of the batch in buf are right. */
-static bool check_records(struct scan *sc)
+/* Steps over right records from `at`; counts those with an LSN. */
+static size_t step_over(const struct scan *sc, size_t at, uint64_t *count)
 {
     struct record rec;
-    size_t at = 0, n;
+    size_t n;
 
-    while (at < sc->batch.length) {
-        uint64_t pos = sc->pos + BATCH_HEADER + at;
-        n = format_get_record(sc->buf + at, sc->batch.length - at, &rec, sc->salt, pos);
-        if (!n) {
-            sc->bad_offset = pos;
-            return false;
-        }
+    while (at < sc->batch.length &&
+           (n = format_get_record(sc->buf + at, sc->batch.length - at, &rec, sc->salt,
+                                  sc->pos + BATCH_HEADER + at))) {
+        *count += rec.kind != RECORD_MARKER;
         at += n;
     }
-    return true;
+    return at;
+}
+
+/* All records of the batch in buf are right. Behind a bad one the next is looked for where its
+ * length says. */
+static bool check_records(struct scan *sc)
+{
+    uint64_t before = 0;
+    size_t at = step_over(sc, 0, &before), n;
+
+    if (at == sc->batch.length)
+        return true;
+    sc->bad_offset = sc->pos + BATCH_HEADER + at;
+    sc->bad_lsn = sc->batch.first_lsn + before;
+    sc->bad_later = 0;
+    n = format_align(format_get32(sc->buf + at));
+    if (n >= RECORD_HEADER && n < sc->batch.length - at)
+        step_over(sc, at + n, &sc->bad_later);
+    return false;
 }
 
 enum scan_result scan_batch(struct scan *sc, struct err *e)
@@ -71,6 +86,8 @@ enum scan_result scan_batch(struct scan *sc, struct err *e)
     if (file_read(sc->fd, sc->name, sc->buf, sc->batch.length, sc->pos + BATCH_HEADER, &got, e))
         return SCAN_ERROR;
     sc->bad_offset = sc->pos + BATCH_HEADER + got;
+    sc->bad_lsn = sc->batch.first_lsn;
+    sc->bad_later = 0;
     if (got < sc->batch.length || !check_records(sc))
         return SCAN_BAD;
     sc->at = 0;
@@ -103,6 +120,9 @@ enum scan_result scan_resync(struct scan *sc, struct err *e)
             return SCAN_ERROR;
         for (size_t i = 0; i + sizeof magic <= got; i += 8) {
             if (memcmp(sc->buf + i, magic, sizeof magic))
+                continue;
+            if (i + BATCH_HEADER <= got && /* a recycled file is full of what was right once */
+                !format_get_batch(sc->buf + i, &sc->batch, sc->salt, pos + i))
                 continue;
             sc->pos = pos + i;
             switch (read_header(sc, e)) {

@@ -2,7 +2,10 @@
 /* Segments: making them, finding them, mapping them.
  *
  * A segment is filled with zeros before it is used: overwriting written blocks changes no metadata,
- * so that a commit's fdatasync needs no journal commit of the file system. */
+ * so that a commit's fdatasync needs no journal commit of the file system. A file that was a
+ * segment once needs no zeros: its blocks are written, and the fresh salt in its new header makes
+ * every checksum of its earlier life wrong. Whatever step of either a crash interrupts, the folder
+ * holds the old segment, the whole new one, or a spare.tmp that nobody reads. */
 #include "room.h"
 
 #include <errno.h>
@@ -13,8 +16,10 @@
 #include <sys/mman.h>
 
 #include "crypto.h"
+#include "log.h"
 
 #define ZEROS (256 * 1024)
+#define SPARE_NAME "spare.tmp"
 
 void segment_name(uint64_t number, char out[32])
 {
@@ -29,43 +34,77 @@ char *segment_path(const struct wal *w, uint64_t number)
     return file_path(w->dir, name);
 }
 
-static int fill(struct wal *w, int fd, const char *path, struct segment *s, struct err *e)
+static int write_head(const struct wal *w, const char *path, const struct segment *s, struct err *e)
 {
-    uint8_t head[SEGMENT_HEADER], *zeros;
-    struct segment_header h = { FORMAT_VERSION, 1, { 0 }, s->number, s->salt, s->bytes, "" };
-    int rc = 0;
+    struct segment_header h = { .format = FORMAT_VERSION,
+                                .min_reader = 1,
+                                .number = s->number,
+                                .salt = s->salt,
+                                .bytes = s->bytes,
+                                .flags = s->recycled ? SEGMENT_RECYCLED : 0 };
+    uint8_t head[SEGMENT_HEADER];
 
     memcpy(h.log_id, w->log_id, sizeof h.log_id);
     snprintf(h.writer, sizeof h.writer, "hookline %s", HOOKLINE_VERSION);
     format_put_segment(head, &h);
-    zeros = xcalloc(1, ZEROS);
-    if (file_write(fd, path, head, sizeof head, 0, e))
-        rc = -1;
-    for (uint64_t at = sizeof head; !rc && at < s->bytes; at += ZEROS)
-        rc = file_write(fd, path, zeros, (size_t)MIN((uint64_t)ZEROS, s->bytes - at), at, e);
+    return file_write(s->fd, path, head, sizeof head, 0, e);
+}
+
+static int write_zeros(const char *path, const struct segment *s, struct err *e)
+{
+    uint8_t *zeros = xcalloc(1, ZEROS);
+    int rc = 0;
+
+    for (uint64_t at = SEGMENT_HEADER; !rc && at < s->bytes; at += ZEROS)
+        rc = file_write(s->fd, path, zeros, (size_t)MIN((uint64_t)ZEROS, s->bytes - at), at, e);
     free(zeros);
-    if (!rc && io_fsync(fd))
-        rc = err_errno(e, EXIT_IO, "wal: fsync %s", path);
     return rc;
 }
 
-int segment_create(struct wal *w, uint64_t number, struct segment **out, struct err *e)
+int segment_set_aside(struct wal *w, const struct segment *s, struct err *e)
 {
-    char *tmp = file_path(w->dir, "spare.tmp"), *path = segment_path(w, number);
+    char *tmp = file_path(w->dir, SPARE_NAME), *path = segment_path(w, s->number);
+    int rc = io_rename(path, tmp) ? err_errno(e, EXIT_IO, "wal: rename %s", path)
+                                  : file_sync_dir(w->dir, e);
+
+    free(tmp);
+    free(path);
+    return rc;
+}
+
+void segment_discard_aside(struct wal *w)
+{
+    char *tmp = file_path(w->dir, SPARE_NAME);
+
+    if (io_unlink(tmp) && errno != ENOENT)
+        log_warn("a file could not be removed", KS("path", tmp), KERRNO());
+    free(tmp);
+}
+
+int segment_create(struct wal *w, const struct segment_plan *plan, struct segment **out,
+                   struct err *e)
+{
+    char *tmp = file_path(w->dir, SPARE_NAME), *path = segment_path(w, plan->number);
     struct segment *s = xcalloc(1, sizeof *s);
     int rc = -1, error;
 
-    *s = (struct segment){ .number = number,
-                           .bytes = w->cfg.segment_bytes,
+    *s = (struct segment){ .number = plan->number,
+                           .bytes = plan->bytes,
+                           .recycled = plan->recycle,
                            .end = SEGMENT_HEADER,
-                           .fd = io_open(tmp, O_RDWR | O_CREAT | O_TRUNC, 0600) };
+                           .fd = io_open(tmp, O_RDWR | (plan->recycle ? 0 : O_CREAT | O_TRUNC),
+                                         0600) };
     crypto_random(&s->salt, sizeof s->salt);
     if (s->fd < 0) {
         err_errno(e, EXIT_IO, "wal: create %s", tmp);
         goto out;
     }
-    if (fill(w, s->fd, tmp, s, e))
+    if (write_head(w, tmp, s, e) || (!plan->recycle && write_zeros(tmp, s, e)))
         goto out;
+    if (io_fsync(s->fd)) {
+        err_errno(e, EXIT_IO, "wal: fsync %s", tmp);
+        goto out;
+    }
     if (io_rename(tmp, path)) {
         err_errno(e, EXIT_IO, "wal: rename %s", tmp);
         goto out;

@@ -198,6 +198,8 @@ int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup
         return -1;
     }
     atomic_store(&w->first_lsn, w->segs[0]->first_lsn);
+    if (w->segs[0]->first_ms)
+        atomic_store(&w->oldest_ms, w->segs[0]->first_ms);
     helper_check_space(w);
     log_info("log open", KS("dir", w->dir), KS("id", w->id), KU("first_lsn", w->first_lsn),
              KU("last_lsn", w->durable_lsn), KU("segments", w->segs_n));
@@ -228,10 +230,8 @@ void wal_close(struct wal *w)
     if (w->started) {
         atomic_store(&w->stopping, true);
         inbox_post(&w->in, &wake);
-        pthread_mutex_lock(&w->lock);
-        pthread_cond_broadcast(&w->helper_wake);
-        pthread_mutex_unlock(&w->lock);
         pthread_join(w->thread, NULL);
+        atomic_store(&w->helper_stop, true);
         pthread_mutex_lock(&w->lock);
         pthread_cond_broadcast(&w->helper_wake);
         pthread_mutex_unlock(&w->lock);

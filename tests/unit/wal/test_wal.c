@@ -1,164 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The log: what was durable comes back, a torn tail is told from damage, repeats are recognised, a
  * reader loses no wake-up. Small segments, a folder of its own a test. */
-#include "table.h"
-
-#include <dirent.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "clock.h"
-#include "log.h"
-#include "wal.h"
-
-#define SEGMENT 65536
-
-struct box { /* a log and a thread that waits for its answers */
-    char dir[64];
-    struct wal_cfg cfg;
-    struct wal_dedup_cfg dedup;
-    struct wal *wal;
-    struct inbox in;
-    struct msg failed;
-    bool has_failed;
-};
-
-struct one {
-    struct wal_append append;
-    bool back;
-};
-
-static void on_done(struct msg *m, void *self UNUSED)
-{
-    container_of(container_of(m, struct wal_append, msg), struct one, append)->back = true;
-}
-
-static void on_failed(struct msg *m, void *self UNUSED)
-{
-    container_of(m, struct box, failed)->has_failed = true;
-}
-
-static int try_open(struct box *b, struct err *e)
-{
-    int rc = wal_open(&b->wal, &b->cfg, &b->dedup, e);
-
-    if (!rc)
-        wal_start(b->wal, &b->in, &b->failed);
-    return rc;
-}
-
-static void open_log(struct box *b)
-{
-    struct err e = ERR_INIT;
-
-    if (try_open(b, &e))
-        fail_msg("%s", e.text);
-}
-
-static int set_up(void **state)
-{
-    struct box *b = calloc(1, sizeof *b);
-
-    strcpy(b->dir, "build/wal-XXXXXX");
-    assert_non_null(mkdtemp(b->dir));
-    b->cfg = (struct wal_cfg){ .dir = b->dir,
-                               .segment_bytes = SEGMENT,
-                               .retain_ms = 3600000,
-                               .retain_bytes = GIB(1),
-                               .backlog_bytes = GIB(1),
-                               .allow_volatile = true };
-    b->dedup = (struct wal_dedup_cfg){ .window_ms = 3600000, .entries = 1000 };
-    inbox_init(&b->in);
-    b->failed.deliver = on_failed;
-    *state = b;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct box *b = *state;
-    char command[128];
-
-    wal_close(b->wal);
-    inbox_close(&b->in);
-    snprintf(command, sizeof command, "rm -rf %s", b->dir);
-    assert_int_equal(system(command), 0);
-    free(b);
-    return 0;
-}
-
-static void wait_back(struct box *b, struct one *v, size_t n)
-{
-    for (size_t i = 0; i < n;) {
-        struct pollfd p = { .fd = b->in.fd, .events = POLLIN };
-        if (v[i].back) {
-            i++;
-            continue;
-        }
-        assert_int_equal(poll(&p, 1, 20000), 1);
-        inbox_run(&b->in, b);
-    }
-}
-
-static void append(struct box *b, struct one *o, const char *id, const char *body, bool dedup)
-{
-    struct msg_list l = { NULL, NULL };
-
-    *o = (struct one){ .append = { .reply = &b->in,
-                                   .done = on_done,
-                                   .dedup = dedup,
-                                   .rec = { .kind = RECORD_WEBHOOK,
-                                            .time_ms = clock_wall_ms(),
-                                            .source = S("demo"),
-                                            .id = span_str(id),
-                                            .type = S("video.generated"),
-                                            .subject = S("job"),
-                                            .content_type = S("application/json"),
-                                            .headers = S("webhook-id:1\n"),
-                                            .body = span_str(body) } } };
-    msg_list_add(&l, &o->append.msg);
-    wal_submit(b->wal, &l);
-    wait_back(b, o, 1);
-}
-
-/* Appends n records "body-1".. one at a time; returns the last LSN. */
-static uint64_t append_many(struct box *b, unsigned n)
-{
-    struct one o;
-    char body[32];
-
-    for (unsigned i = 1; i <= n; i++) {
-        snprintf(body, sizeof body, "body-%u", i);
-        append(b, &o, "", body, false);
-        assert_int_equal(o.append.result, WAL_DURABLE);
-    }
-    return o.append.lsn;
-}
-
-/* Reads LSNs 1..n and checks that each body is the one that was written. */
-static void check_all_there(struct box *b, uint64_t n)
-{
-    struct err e = ERR_INIT;
-    struct wal_reader *r;
-    struct record rec;
-    char body[32];
-
-    assert_int_equal(wal_reader_open(&r, b->wal, 0, &e), 0);
-    for (uint64_t i = 1; i <= n; i++) {
-        if (wal_reader_next(r, &rec, NULL, &e) != WAL_READ_OK)
-            fail_msg("LSN %llu: %s", (unsigned long long)i, e.text);
-        assert_int_equal(rec.lsn, i);
-        snprintf(body, sizeof body, "body-%llu", (unsigned long long)i);
-        assert_true(span_eq(rec.body, span_str(body)));
-        assert_true(span_eq(rec.headers, S("webhook-id:1\n")));
-    }
-    assert_int_equal(wal_reader_next(r, &rec, NULL, &e), WAL_READ_END);
-    wal_reader_close(r);
-}
+#include "wal/box.h"
 
 /* --- tests
  * ------------------------------------------------------------------------------------------- */
@@ -255,64 +98,6 @@ static void a_repeat_within_one_group_waits_for_the_sync(void **state)
     assert_int_equal(two[1].append.result, WAL_DUPLICATE);
     assert_int_equal(two[1].append.lsn, two[0].append.lsn);
     assert_true(wal_durable_lsn(b->wal) >= two[1].append.lsn);
-}
-
-static char *segment_path(struct box *b, unsigned number)
-{
-    static char path[128];
-
-    snprintf(path, sizeof path, "%s/%016u.wal", b->dir, number);
-    return path;
-}
-
-static size_t slurp(const char *path, char **out)
-{
-    int fd = open(path, O_RDONLY);
-    struct stat st;
-    ssize_t n;
-
-    assert_true(fd >= 0);
-    fstat(fd, &st);
-    *out = malloc((size_t)st.st_size);
-    n = read(fd, *out, (size_t)st.st_size);
-    assert_int_equal(n, st.st_size);
-    close(fd);
-    return (size_t)n;
-}
-
-static void spit(const char *path, const char *bytes, size_t n)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-    assert_int_equal(write(fd, bytes, n), (ssize_t)n);
-    close(fd);
-}
-
-/* A folder as kill -9 leaves it: copied while the log is open, without its closing state. */
-static void freeze(struct box *b, char *to)
-{
-    char command[256];
-
-    strcpy(to, "build/wal-XXXXXX");
-    assert_non_null(mkdtemp(to));
-    snprintf(command, sizeof command, "cp %s/* %s/", b->dir, to);
-    assert_int_equal(system(command), 0);
-}
-
-static void thaw(struct box *b, const char *from)
-{
-    char command[256];
-
-    snprintf(command, sizeof command, "rm -rf %s/* && cp %s/* %s/", b->dir, from, b->dir);
-    assert_int_equal(system(command), 0);
-}
-
-static void drop(const char *dir)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf %s", dir);
-    assert_int_equal(system(command), 0);
 }
 
 static void comes_back_after_a_kill(void **state)
@@ -493,9 +278,9 @@ static void a_newer_format_is_refused(void **state)
     n = slurp(segment_path(b, 1), &bytes);
     bytes[12] = 9; /* lowest reader; the checksum is made right again */
     {
-        uint32_t crc = 0, *at = (uint32_t *)(void *)(bytes + 88);
+        uint32_t crc = 0, *at = (uint32_t *)(void *)(bytes + 92);
         extern uint32_t crc32c(uint32_t, const void *, size_t);
-        crc = crc32c(0, bytes, 88);
+        crc = crc32c(0, bytes, 92);
         *at = crc;
     }
     spit(segment_path(b, 1), bytes, n);
