@@ -87,6 +87,17 @@ static void several_paths(void **state UNUSED)
     assert_true(span_eq(out[5].raw, S("[2]")));
 }
 
+/* A path that has its answer looks no further, though others do. */
+static void answered_is_answered(void **state UNUSED)
+{
+    const struct span paths[] = { S("a"), S("b") };
+    struct json_value out[ARRAY_LEN(paths)];
+
+    json_find_all(S("{\"a\":1,\"\":2,\"a\":3,\"b\":4}"), paths, ARRAY_LEN(paths), out);
+    assert_true(span_eq(out[0].raw, S("1")));
+    assert_true(span_eq(out[1].raw, S("4")));
+}
+
 /* A special byte at every place of a string of every length: what eight bytes at a time could miss.
  */
 static void strings_of_every_length(void **state UNUSED)
@@ -144,9 +155,8 @@ static void hostile_texts(void **state UNUSED)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(several_paths),
-        cmocka_unit_test(strings_of_every_length),
-        cmocka_unit_test(every_cut),
+        cmocka_unit_test(several_paths),           cmocka_unit_test(answered_is_answered),
+        cmocka_unit_test(strings_of_every_length), cmocka_unit_test(every_cut),
         cmocka_unit_test(hostile_texts),
     };
 

@@ -208,6 +208,13 @@ static void outcomes(void **state UNUSED)
     assert_int_equal(source_outcome(m.plan, S("batch.cancelled")), OUTCOME_CANCELLED);
     assert_int_equal(source_outcome(m.plan, S("batch.progress")), OUTCOME_NONE);
     unmake(&m);
+    make_good(&m, "provider: gemini\n" KEY
+                  "outcome: { succeeded: [a], cancelled: [b], waiting: [c] }\n");
+    assert_int_equal(source_outcome(m.plan, S("batch.failed")), OUTCOME_FAILED);
+    assert_int_equal(source_outcome(m.plan, S("batch.succeeded")), OUTCOME_NONE);
+    assert_int_equal(source_outcome(m.plan, S("batch.cancelled")), OUTCOME_NONE);
+    assert_int_equal(source_outcome(m.plan, S("interaction.requires_action")), OUTCOME_NONE);
+    unmake(&m);
 }
 
 /* A preset that is printed and pasted is a source of its own, and the same one. */
