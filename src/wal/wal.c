@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "crc32c.h"
 #include "crypto.h"
 #include "log.h"
 #include "room.h"
@@ -115,35 +116,64 @@ static void id_text(struct wal *w)
     buf_free(&hex);
 }
 
+#define ID_BYTES 44
+static const char id_magic[8] = "HOOKLID1";
+
+/* A log has its name in its segments too, but the key of its hashes only here: with another one
+ * every repeat would be taken for new. */
+static int refuse_without_identity(struct wal *w, const char *what, struct err *e)
+{
+    return err_set(e, EXIT_DAMAGED, "wal: the file %s/id is %s; restore it", w->dir, what);
+}
+
+static int new_identity(struct wal *w, struct err *e)
+{
+    uint8_t b[ID_BYTES];
+    char **names;
+    size_t n;
+    bool used = false;
+
+    if (io_list(w->dir, &names, &n))
+        return err_errno(e, EXIT_IO, "wal: list folder %s", w->dir);
+    for (size_t i = 0; i < n; i++)
+        used |= strlen(names[i]) == 20 && !strcmp(names[i] + 16, ".wal");
+    file_names_free(names, n);
+    if (used)
+        return refuse_without_identity(w, "missing", e);
+    memcpy(b, id_magic, 8);
+    crypto_random(b + 8, 32);
+    b[14] = (uint8_t)((b[14] & 0x0f) | 0x40); /* a random UUID, RFC 9562 section 5.4 */
+    b[16] = (uint8_t)((b[16] & 0x3f) | 0x80);
+    format_put32(b + 40, crc32c(0, b, 40));
+    if (file_replace(w->dir, "id", b, sizeof b, e))
+        return -1;
+    memcpy(w->log_id, b + 8, 16);
+    memcpy(w->dedup_key, b + 24, 16);
+    return 0;
+}
+
 /* The file `id`: what names this log, and the key of its deduplication hashes. */
 static int load_identity(struct wal *w, struct err *e)
 {
-    uint8_t both[32];
-    char *b;
+    const uint8_t *b;
+    char *text;
     size_t n;
-    int rc = file_slurp(w->dir, "id", &b, &n, e);
+    int rc = file_slurp(w->dir, "id", &text, &n, e);
 
-    if (rc < 0)
-        return -1;
-    if (rc == 0 && n != sizeof both) {
-        free(b);
-        return err_set(e, EXIT_DAMAGED, "wal: the file %s/id has %zu bytes, not 32; restore it",
-                       w->dir, n);
+    if (rc == 1)
+        rc = new_identity(w, e);
+    else if (rc == 0) {
+        b = (const uint8_t *)text;
+        if (n != ID_BYTES || memcmp(b, id_magic, 8) || format_get32(b + 40) != crc32c(0, b, 40)) {
+            rc = refuse_without_identity(w, "damaged", e);
+        } else {
+            memcpy(w->log_id, b + 8, 16);
+            memcpy(w->dedup_key, b + 24, 16);
+        }
+        free(text);
     }
-    if (rc == 0) {
-        memcpy(both, b, sizeof both);
-        free(b);
-    } else {
-        crypto_random(both, sizeof both);
-        both[6] = (uint8_t)((both[6] & 0x0f) | 0x40); /* a random UUID, RFC 9562 section 5.4 */
-        both[8] = (uint8_t)((both[8] & 0x3f) | 0x80);
-        if (file_replace(w->dir, "id", both, sizeof both, e))
-            return -1;
-    }
-    memcpy(w->log_id, both, 16);
-    memcpy(w->dedup_key, both + 16, 16);
     id_text(w);
-    return 0;
+    return rc;
 }
 
 static void init_sync(struct wal *w)

@@ -61,12 +61,9 @@ static UNUSED void open_log(struct box *b)
         fail_msg("%s", e.text);
 }
 
-static UNUSED int set_up(void **state)
+static UNUSED void init_box(struct box *b, const char *dir)
 {
-    struct box *b = calloc(1, sizeof *b);
-
-    strcpy(b->dir, "build/wal-XXXXXX");
-    assert_non_null(mkdtemp(b->dir));
+    snprintf(b->dir, sizeof b->dir, "%s", dir);
     b->cfg = (struct wal_cfg){ .dir = b->dir,
                                .segment_bytes = SEGMENT,
                                .retain_ms = 3600000,
@@ -76,6 +73,15 @@ static UNUSED int set_up(void **state)
     b->dedup = (struct wal_dedup_cfg){ .window_ms = 3600000, .entries = 1000 };
     inbox_init(&b->in);
     b->failed.deliver = on_failed;
+}
+
+static UNUSED int set_up(void **state)
+{
+    struct box *b = calloc(1, sizeof *b);
+    char dir[] = "build/wal-XXXXXX";
+
+    assert_non_null(mkdtemp(dir));
+    init_box(b, dir);
     *state = b;
     return 0;
 }
@@ -106,11 +112,18 @@ static UNUSED void wait_back(struct box *b, struct one *v, size_t n)
     }
 }
 
-static UNUSED void append(struct box *b, struct one *o, const char *id, const char *body,
-                          bool dedup)
+static UNUSED void submit(struct box *b, struct one *o)
 {
     struct msg_list l = { NULL, NULL };
 
+    msg_list_add(&l, &o->append.msg);
+    wal_submit(b->wal, &l);
+    wait_back(b, o, 1);
+}
+
+static UNUSED void append(struct box *b, struct one *o, const char *id, const char *body,
+                          bool dedup)
+{
     *o = (struct one){ .append = { .reply = &b->in,
                                    .done = on_done,
                                    .dedup = dedup,
@@ -123,9 +136,7 @@ static UNUSED void append(struct box *b, struct one *o, const char *id, const ch
                                             .content_type = S("application/json"),
                                             .headers = S("webhook-id:1\n"),
                                             .body = span_str(body) } } };
-    msg_list_add(&l, &o->append.msg);
-    wal_submit(b->wal, &l);
-    wait_back(b, o, 1);
+    submit(b, o);
 }
 
 /* Appends n records "body-1".. one at a time; returns the last LSN. */

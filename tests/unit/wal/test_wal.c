@@ -253,6 +253,57 @@ static void a_missing_segment_is_named(void **state)
     assert_non_null(strstr(e.text, "0000000000000002.wal is missing"));
 }
 
+static void a_damaged_identity_is_refused(void **state)
+{
+    struct box *b = *state;
+    char path[128], *bytes;
+    struct err e = ERR_INIT;
+    size_t n;
+
+    open_log(b);
+    append_many(b, 1);
+    wal_close(b->wal);
+    b->wal = NULL;
+    snprintf(path, sizeof path, "%s/id", b->dir);
+    n = slurp(path, &bytes);
+    for (size_t at = 0; at < n; at++) {
+        bytes[at] = (char)(bytes[at] ^ 1);
+        spit(path, bytes, n);
+        bytes[at] = (char)(bytes[at] ^ 1);
+        assert_int_equal(wal_open(&b->wal, &b->cfg, &b->dedup, &e), -1);
+        assert_int_equal(e.code, EXIT_DAMAGED);
+        assert_non_null(strstr(e.text, "/id is damaged"));
+    }
+    unlink(path);
+    assert_int_equal(wal_open(&b->wal, &b->cfg, &b->dedup, &e), -1);
+    assert_int_equal(e.code, EXIT_DAMAGED);
+    assert_non_null(strstr(e.text, "/id is missing"));
+    spit(path, bytes, n);
+    free(bytes);
+    open_log(b);
+    check_all_there(b, 1);
+}
+
+/* A closed last segment whose successor's file is gone: what came after it is lost. */
+static void a_missing_end_is_named(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_INIT;
+    unsigned last = 1;
+
+    open_log(b);
+    append_many(b, 1500);
+    wal_close(b->wal);
+    b->wal = NULL;
+    while (!access(segment_path(b, last + 1), F_OK))
+        last++;
+    unlink(segment_path(b, last)); /* the spare */
+    unlink(segment_path(b, last - 1));
+    assert_int_equal(try_open(b, &e), -1);
+    assert_int_equal(e.code, EXIT_DAMAGED);
+    assert_non_null(strstr(e.text, "is missing"));
+}
+
 static void the_folder_is_locked(void **state)
 {
     struct box *b = *state, second = *b;
@@ -474,6 +525,8 @@ int main(void)
         T(flip_at_every_byte),
         T(stale_batches_are_not_replayed),
         T(a_missing_segment_is_named),
+        T(a_missing_end_is_named),
+        T(a_damaged_identity_is_refused),
         T(the_folder_is_locked),
         T(a_newer_format_is_refused),
         T(cursors),
