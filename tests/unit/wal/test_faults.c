@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The n-th I/O call goes wrong, for every n: opening, appending over several segments, trimming,
+ * cursors, closing. Whatever it was, nothing is believed that was not synced (P1, P3), and with a
+ * good disk again every record that was answered WAL_DURABLE is there, as it was, without a gap
+ * (P4). */
+#include "wal/box.h"
+#include "wal/disk.h"
+
+#define RECORDS 44
+#define BODY 12000
+
+/* To stdout: stderr is full of failures on purpose. */
+#define broken(...) (printf("# " __VA_ARGS__), printf("\n"), fail())
+
+struct run {
+    struct box *b;
+    uint64_t lsn[RECORDS]; /* of what was answered WAL_DURABLE, else 0 */
+    uint64_t synced;       /* cursor */
+    unsigned acked;
+};
+
+static void body_of(unsigned i, char body[BODY + 1])
+{
+    memset(body, 'a' + (int)(i % 26), BODY);
+    snprintf(body, 16, "%08u", i);
+    body[8] = '.';
+    body[BODY] = '\0';
+}
+
+static void append_record_of(struct run *r, unsigned i)
+{
+    bool stopped = disk.sync_failed;
+    char body[BODY + 1];
+    struct one o;
+
+    body_of(i, body);
+    append(r->b, &o, "", body, false);
+    if (o.append.result != WAL_DURABLE)
+        return;
+    assert_false(stopped); /* P3 */
+    r->lsn[i] = o.append.lsn;
+    r->acked++;
+}
+
+static void workload(struct run *r)
+{
+    struct err e = ERR_INIT;
+    struct wal_cursor *c = NULL;
+    bool changed;
+
+    if (try_open(r->b, &e)) {
+        if (e.code != EXIT_IO)
+            broken("call %u: %d %s", disk.fail_at, e.code, e.text);
+        return;
+    }
+    if (wal_cursor_open(r->b->wal, "k", 0, 7, 0, &c, &changed, &e)) {
+        c = NULL;
+        r->synced = UINT64_MAX; /* a log without sinks: retention alone decides */
+    }
+    for (unsigned i = 0; i < RECORDS; i++) {
+        append_record_of(r, i);
+        if (c && r->lsn[i] && !wal_cursor_set(c, r->lsn[i], &e) && !wal_cursor_sync(c, &e))
+            r->synced = r->lsn[i];
+    }
+    wal_cursor_close(c);
+    wal_close(r->b->wal);
+    r->b->wal = NULL;
+}
+
+/* What is in the log is what was sent; what was acknowledged and is not there was delivered. */
+static void check(struct run *r, const char *what)
+{
+    struct err e = ERR_INIT;
+    struct wal_reader *reader;
+    char body[BODY + 1];
+    struct record rec;
+    struct wal_info info;
+    unsigned i;
+
+    r->b->cfg.retain_bytes = GIB(1); /* nothing is trimmed while we look */
+    if (try_open(r->b, &e))
+        broken("%s: cannot open: %s", what, e.text);
+    wal_info(r->b->wal, &info);
+    for (i = 0; i < RECORDS; i++)
+        if (r->lsn[i] > info.durable_lsn ||
+            (r->lsn[i] && r->lsn[i] < info.first_lsn && r->lsn[i] > r->synced))
+            broken("%s: LSN %llu is lost", what, (unsigned long long)r->lsn[i]);
+    assert_int_equal(wal_reader_open(&reader, r->b->wal, info.first_lsn - 1, &e), 0);
+    for (uint64_t lsn = info.first_lsn; lsn <= info.durable_lsn; lsn++) {
+        if (wal_reader_next(reader, &rec, NULL, &e) != WAL_READ_OK || rec.lsn != lsn)
+            broken("%s: LSN %llu: %s", what, (unsigned long long)lsn, e.text);
+        i = (unsigned)strtoul(rec.body.p, NULL, 10);
+        assert_true(i < RECORDS);
+        body_of(i, body);
+        assert_true(span_eq(rec.body, span_str(body)));
+        assert_true(!r->lsn[i] || r->lsn[i] == lsn);
+    }
+    wal_reader_close(reader);
+    wal_close(r->b->wal);
+    r->b->wal = NULL;
+}
+
+static void empty_folder(const char *dir)
+{
+    char **names, path[160];
+    size_t n;
+
+    assert_int_equal(io_list(dir, &names, &n), 0);
+    for (size_t i = 0; i < n; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        unlink(path);
+        free(names[i]);
+    }
+    free(names);
+}
+
+/* False when the n-th call was never made. */
+static bool round_of(struct box *b, enum disk_mode mode, unsigned n, unsigned *acked)
+{
+    struct run r = { .b = b };
+    char what[64];
+    bool hit;
+
+    snprintf(what, sizeof what, "mode %d, call %u", (int)mode, n);
+    b->cfg.retain_bytes = 2 * SEGMENT;
+    empty_folder(b->dir);
+    disk_reset(mode, n);
+    workload(&r);
+    disk_settle();
+    hit = disk.hit;
+    disk_reset(DISK_GOOD, 0);
+    check(&r, what);
+    *acked += r.acked;
+    return hit;
+}
+
+static const struct row {
+    const char *name;
+    enum disk_mode mode;
+    bool invisible; /* to the senders */
+} rows[] = {
+    { "case 29: the n-th call fails with EIO", DISK_EIO, false },
+    { "case 29: the n-th read or write is short", DISK_SHORT, true },
+    { "case 29: the n-th read or write is interrupted", DISK_EINTR, true },
+    { "case 30: the disk is full from the n-th call on", DISK_FULL, false },
+    { "case 26: the process dies before the n-th call", DISK_DEAD, false },
+    { "case 27: the power fails at the n-th call", DISK_POWER, false },
+};
+
+static void nth(void **state)
+{
+    const struct row *row = *state;
+    unsigned acked = 0, rounds = 0;
+    void *box;
+    struct box *b;
+
+    set_up(&box);
+    b = box;
+    alarm(300);
+    for (unsigned n = 1; round_of(b, row->mode, n, &acked); n++)
+        rounds++;
+    alarm(0);
+    assert_true(rounds > 150);
+    assert_true(acked > rounds);
+    if (row->invisible)
+        assert_true(acked >= rounds * RECORDS);
+    tear_down(&box);
+}
+
+int main(void)
+{
+    log_init(LOG_TEXT, LOG_ERROR);
+    if (!freopen("/dev/null", "w", stderr)) /* hundreds of failures are reported there on purpose */
+        return 1;
+    return T_TABLE(rows, nth);
+}
