@@ -116,14 +116,30 @@ static size_t utf8_length(const unsigned char *p, size_t n)
     return want;
 }
 
+/* Bytes at the front that stand for themselves in a JSON string. */
+static size_t plain_length(const unsigned char *p, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && p[i] >= 0x20 && p[i] < 0x80 && p[i] != '"' && p[i] != '\\')
+        i++;
+    return i;
+}
+
 void buf_json_string(struct buf *b, struct span s)
 {
     const unsigned char *p = (const unsigned char *)s.p;
 
     buf_addc(b, '"');
     for (size_t i = 0; i < s.n;) {
-        size_t n = utf8_length(p + i, s.n - i);
+        size_t n = plain_length(p + i, s.n - i);
 
+        if (n) {
+            buf_add(b, p + i, n);
+            i += n;
+            continue;
+        }
+        n = utf8_length(p + i, s.n - i);
         if (n == 0) {
             buf_adds(b, "\xef\xbf\xbd");
             n = 1;

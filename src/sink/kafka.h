@@ -40,6 +40,7 @@ struct kafka {
     uint64_t batch_bytes;   /* below the smallest max.message.bytes seen */
     uint64_t careful_until; /* LSN up to which records are sent one at a time */
     struct buf scratch, key;
+    struct sink_time time;
     bool by_content; /* the topic is named by what comes from outside */
     bool compressed; /* then only the broker can tell what is too large */
     bool was_full, fatal;
@@ -71,7 +72,7 @@ void kafka_unpark(struct kafka *k); /* what can be sent is sent, what has waited
 void kafka_park_drop(struct kafka *k);
 
 /* kafka_message.c */
-rd_kafka_headers_t *kafka_headers(const struct kafka *k, const struct record *rec, struct span id);
+rd_kafka_headers_t *kafka_headers(struct kafka *k, const struct record *rec, struct span id);
 
 /* kafka.c */
 /* Sends to a topic that is not being asked for. 0: librdkafka has it, or its end was reported. */

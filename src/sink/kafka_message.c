@@ -2,10 +2,6 @@
 /* CloudEvents in binary mode for Kafka: attributes as ce_ headers, the body as it came. A body that
  * is itself a structured CloudEvent carries its attributes inside and goes without them; a batch of
  * events is opaque to us. */
-#include <stdio.h>
-#include <string.h>
-
-#include "clock.h"
 #include "kafka.h"
 
 static void add(rd_kafka_headers_t *h, struct span name, struct span value)
@@ -18,24 +14,23 @@ static bool is_structured(struct span content_type)
     return span_ieq(span_trim(span_cut(&content_type, ';')), S("application/cloudevents+json"));
 }
 
-static void add_attributes(rd_kafka_headers_t *h, const struct kafka *k, const struct record *rec,
+static void add_attributes(rd_kafka_headers_t *h, struct kafka *k, const struct record *rec,
                            struct span id)
 {
-    char time[CLOCK_TEXT_MAX], lsn[24];
+    char lsn[NUMBER_MAX];
 
-    snprintf(lsn, sizeof lsn, "%llu", (unsigned long long)rec->lsn);
     add(h, S("ce_specversion"), S("1.0"));
     add(h, S("ce_id"), id);
     add(h, S("ce_source"), rec->source);
     add(h, S("ce_type"), rec->type);
-    add(h, S("ce_time"), span_str(clock_text(rec->time_ms, time)));
+    add(h, S("ce_time"), sink_time_text(&k->time, rec->time_ms));
     if (rec->subject.n)
         add(h, S("ce_subject"), rec->subject);
-    add(h, S("ce_lsn"), span_str(lsn));
+    add(h, S("ce_lsn"), sink_number_text(rec->lsn, lsn));
     add(h, S("ce_logid"), span_str(k->logid));
 }
 
-rd_kafka_headers_t *kafka_headers(const struct kafka *k, const struct record *rec, struct span id)
+rd_kafka_headers_t *kafka_headers(struct kafka *k, const struct record *rec, struct span id)
 {
     rd_kafka_headers_t *h = rd_kafka_headers_new(16);
     struct span at = rec->headers, name, value;

@@ -27,8 +27,8 @@
 #include "log.h"
 #include "room.h"
 
-#define OUT_MAX (1u << 20)
-#define SILENCE_MS 15000 /* a command without a reply */
+#define OUT_MAX (512u << 10) /* commands that wait for the kernel */
+#define SILENCE_MS 15000     /* a command without a reply */
 #define CONNECT_MS 5000
 #define PING_MS 5000 /* idle for so long */
 #define TICK_MS 1000
@@ -61,8 +61,9 @@ struct redis {
     unsigned hello_left, attempt;
     int64_t since_ms; /* of the phase, or of the last reply */
     struct redis_xadd xadd;
-    struct buf out;
-    size_t out_sent;    /* of out, taken by the kernel */
+    struct buf out,
+        sending;        /* commands are made in one while the other goes out, so none is moved */
+    size_t sent;        /* of `sending`, taken by the kernel */
     struct reply reply; /* the one the reader has just finished */
     redisReader *reader;
     struct in_flight *ring;
@@ -127,7 +128,7 @@ static void go_down(struct redis *r, enum sink_state state, const char *reason)
     if (r->reader)
         redisReaderFree(r->reader);
     r->reader = NULL;
-    r->out.n = r->out_sent = 0;
+    r->out.n = r->sending.n = r->sent = 0;
     r->reconnect = false;
     r->ring_n = 0;
     r->phase = PHASE_DOWN;
@@ -137,27 +138,33 @@ static void go_down(struct redis *r, enum sink_state state, const char *reason)
     r->sink.owner.lost(r->sink.owner.arg, text);
 }
 
-/* False: the connection went down. */
+static size_t waiting(const struct redis *r)
+{
+    return r->out.n + r->sending.n - r->sent;
+}
+
+/* False: the connection went down. What the server said before it hung up is read first. */
 static bool write_out(struct redis *r)
 {
-    while (r->out.n) {
-        ssize_t n = send(r->fd, r->out.p + r->out_sent, r->out.n - r->out_sent, MSG_NOSIGNAL);
+    while (waiting(r)) {
+        ssize_t n;
+        if (r->sent == r->sending.n) {
+            struct buf empty = r->sending;
+            r->sending = r->out;
+            r->out = empty;
+            r->out.n = r->sent = 0;
+        }
+        n = send(r->fd, r->sending.p + r->sent, r->sending.n - r->sent, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN)
-            return false; /* what the server said before it hung up is read first */
+            return false;
         if (n < 0)
             break;
-        r->out_sent += (size_t)n;
-        if (r->out_sent == r->out.n)
-            r->out.n = r->out_sent = 0;
+        r->sent += (size_t)n;
     }
-    if (r->out_sent > OUT_MAX / 4) {
-        buf_drop(&r->out, r->out_sent);
-        r->out_sent = 0;
-    }
-    if ((r->out.n > 0) != r->writing)
-        wait_for(r, r->out.n > 0);
+    if ((waiting(r) > 0) != r->writing)
+        wait_for(r, waiting(r) > 0);
     return true;
 }
 
@@ -208,7 +215,7 @@ static void say_hello(struct redis *r)
 
 static void connected(struct redis *r)
 {
-    int error = 0, one = 1;
+    int error = 0, one = 1, much = OUT_MAX;
     socklen_t n = sizeof error;
     char reason[160];
 
@@ -219,6 +226,8 @@ static void connected(struct redis *r)
         return;
     }
     setsockopt(r->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (r->url.path) /* TCP finds its own; here a full buffer is told of only when nearly empty */
+        setsockopt(r->fd, SOL_SOCKET, SO_SNDBUF, &much, sizeof much);
     setsockopt(r->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
     wait_for(r, false);
     say_hello(r);
@@ -409,6 +418,14 @@ static void suspect_large(struct redis *r)
     r->careful_until = MAX(r->careful_until, large);
 }
 
+static void offer_room(struct redis *r)
+{
+    if (r->phase != PHASE_UP || !r->was_full || waiting(r) >= OUT_MAX / 2)
+        return;
+    r->was_full = false;
+    r->sink.owner.ready(r->sink.owner.arg);
+}
+
 static void read_in(struct redis *r)
 {
     char piece[65536];
@@ -426,28 +443,24 @@ static void read_in(struct redis *r)
         return;
     }
 out:
-    if (r->phase == PHASE_UP && r->was_full && r->out.n - r->out_sent < OUT_MAX / 2) {
-        r->was_full = false;
-        r->sink.owner.ready(r->sink.owner.arg);
-    }
+    offer_room(r);
 }
 
 static void on_io(evutil_socket_t fd UNUSED, short what, void *arg)
 {
     struct redis *r = arg;
+    bool good = true;
 
     if (r->phase == PHASE_CONNECTING) {
         connected(r);
         return;
     }
-    if (what & EV_READ)
+    if (what & EV_WRITE)
+        good = write_out(r); /* first: the server has something to do while we go on */
+    if (what & EV_READ || !good)
         read_in(r);
-    if (what & EV_WRITE && r->fd >= 0 && !write_out(r))
-        read_in(r);
-    if (r->phase == PHASE_UP && r->was_full && r->out.n - r->out_sent < OUT_MAX / 2) {
-        r->was_full = false;
-        r->sink.owner.ready(r->sink.owner.arg);
-    }
+    else
+        offer_room(r);
 }
 
 static void redis_flush(struct sink *s)
@@ -495,7 +508,7 @@ static int redis_send(struct sink *s, const struct record *rec)
     struct redis *r = container_of(s, struct redis, sink);
     size_t before;
 
-    if (r->phase != PHASE_UP || r->out.n - r->out_sent >= OUT_MAX || r->ring_n == r->ring_cap ||
+    if (r->phase != PHASE_UP || waiting(r) >= OUT_MAX || r->ring_n == r->ring_cap ||
         (rec->lsn <= r->careful_until && r->ring_n)) {
         r->was_full = true;
         return 1;
@@ -557,6 +570,7 @@ static void redis_close(struct sink *s)
         evdns_base_free(r->dns, 0);
     redis_url_free(&r->url);
     buf_free(&r->out);
+    buf_free(&r->sending);
     redis_xadd_free(&r->xadd);
     free(r->ring);
     free(r);

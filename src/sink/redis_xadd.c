@@ -2,40 +2,72 @@
 /* XADD as bytes, straight into the output buffer: hiredis' formatter would allocate and copy each
  * command twice, which at hundreds of thousands a second is most of the work. Pure. */
 #include <stdio.h>
+#include <string.h>
 
 #include "clock.h"
 #include "room.h"
 
 static void bulk(struct buf *b, struct span s)
 {
-    char head[32];
-    size_t at = sizeof head, n = s.n;
+    char digits[NUMBER_MAX], *p;
+    struct span n = sink_number_text(s.n, digits);
 
-    head[--at] = '\n';
-    head[--at] = '\r';
-    do
-        head[--at] = (char)('0' + n % 10);
-    while (n /= 10);
-    head[--at] = '$';
-    buf_reserve(b, sizeof head + s.n + 2);
-    buf_add(b, head + at, sizeof head - at);
-    buf_add(b, s.p, s.n);
-    buf_add(b, "\r\n", 2);
+    buf_reserve(b, 1 + n.n + 2 + s.n + 2);
+    p = b->p + b->n;
+    *p++ = '$';
+    p = mempcpy(p, n.p, n.n);
+    p = mempcpy(p, "\r\n", 2);
+    p = s.n ? mempcpy(p, s.p, s.n) : p;
+    p = mempcpy(p, "\r\n", 2);
+    b->n = (size_t)(p - b->p);
 }
 
+/* name: as it stands on the wire */
 static void pair(struct buf *b, struct span name, struct span value)
 {
-    bulk(b, name);
+    buf_span(b, name);
     bulk(b, value);
 }
 
-/* Another header of that name stands before this one. */
-static bool seen_before(struct span headers, const char *until, struct span wanted)
+static size_t list_headers(struct redis_xadd *x, struct span at)
 {
     struct span name, value;
+    size_t n = 0;
 
-    while (record_next_header(&headers, &name, &value) && name.p < until)
-        if (span_eq(name, wanted))
+    while (record_next_header(&at, &name, &value)) {
+        if (n == x->headers_cap) {
+            x->headers_cap = x->headers_cap ? 2 * x->headers_cap : 16;
+            x->headers = xrealloc(x->headers, x->headers_cap * sizeof *x->headers);
+        }
+        x->headers[n++] = (struct redis_header){ name, value };
+    }
+    return n;
+}
+
+/* All values of the header at i; of each name the first is asked for. */
+static struct span joined(struct redis_xadd *x, size_t i, size_t n)
+{
+    struct redis_header *h = x->headers;
+    bool again = false;
+
+    for (size_t j = i + 1; j < n; j++) {
+        if (!span_eq(h[j].name, h[i].name))
+            continue;
+        if (!again) {
+            x->value.n = 0;
+            buf_span(&x->value, h[i].value);
+        }
+        again = true;
+        buf_adds(&x->value, ", ");
+        buf_span(&x->value, h[j].value);
+    }
+    return again ? buf_as_span(&x->value) : h[i].value;
+}
+
+static bool seen_before(const struct redis_header *h, size_t i)
+{
+    for (size_t j = 0; j < i; j++)
+        if (span_eq(h[j].name, h[i].name))
             return true;
     return false;
 }
@@ -43,26 +75,18 @@ static bool seen_before(struct span headers, const char *until, struct span want
 /* One member a name: repeated headers are joined by commas, as RFC 9110 lets anybody do. */
 static void headers_json(struct redis_xadd *x, const struct record *rec)
 {
-    struct span at = rec->headers, rest, name, value, other, more;
-    const char *sep = "";
+    size_t n = list_headers(x, rec->headers);
 
     x->json.n = 0;
     buf_addc(&x->json, '{');
-    while (record_next_header(&at, &name, &value)) {
-        if (seen_before(rec->headers, name.p, name))
+    for (size_t i = 0; i < n; i++) {
+        if (seen_before(x->headers, i))
             continue;
-        x->value.n = 0;
-        buf_span(&x->value, value);
-        for (rest = at; record_next_header(&rest, &other, &more);)
-            if (span_eq(other, name)) {
-                buf_adds(&x->value, ", ");
-                buf_span(&x->value, more);
-            }
-        buf_adds(&x->json, sep);
-        buf_json_string(&x->json, name);
+        if (i)
+            buf_addc(&x->json, ',');
+        buf_json_string(&x->json, x->headers[i].name);
         buf_addc(&x->json, ':');
-        buf_json_string(&x->json, buf_as_span(&x->value));
-        sep = ",";
+        buf_json_string(&x->json, joined(x, i, n));
     }
     buf_addc(&x->json, '}');
 }
@@ -87,28 +111,26 @@ static void put_trim(const struct sink_trim *trim, struct buf *out)
 void redis_xadd(struct redis_xadd *x, const struct record *rec, struct buf *out)
 {
     bool trim = x->cfg->trim.maxlen || x->cfg->trim.maxage_ms;
-    char made[RECORD_ID_MAX], time[CLOCK_TEXT_MAX], lsn[24];
+    char made[RECORD_ID_MAX], lsn[NUMBER_MAX];
     struct span id = record_id(rec, x->logid, made);
 
     x->stream.n = 0;
     template_write(x->cfg->stream, rec, id, false, &x->stream);
     headers_json(x, rec);
-    snprintf(lsn, sizeof lsn, "%llu", (unsigned long long)rec->lsn);
-    buf_adds(out, trim ? "*26\r\n" : "*23\r\n");
-    bulk(out, S("XADD"));
+    buf_adds(out, trim ? "*26\r\n$4\r\nXADD\r\n" : "*23\r\n$4\r\nXADD\r\n");
     bulk(out, buf_as_span(&x->stream));
     put_trim(&x->cfg->trim, out);
     bulk(out, S("*"));
-    pair(out, S("id"), id);
-    pair(out, S("source"), rec->source);
-    pair(out, S("type"), rec->type);
-    pair(out, S("subject"), rec->subject);
-    pair(out, S("time"), span_str(clock_text(rec->time_ms, time)));
-    pair(out, S("content_type"), rec->content_type);
-    pair(out, S("lsn"), span_str(lsn));
-    pair(out, S("logid"), span_str(x->logid));
-    pair(out, S("headers"), buf_as_span(&x->json));
-    pair(out, S("body"), rec->body);
+    pair(out, S("$2\r\nid\r\n"), id);
+    pair(out, S("$6\r\nsource\r\n"), rec->source);
+    pair(out, S("$4\r\ntype\r\n"), rec->type);
+    pair(out, S("$7\r\nsubject\r\n"), rec->subject);
+    pair(out, S("$4\r\ntime\r\n"), sink_time_text(&x->time, rec->time_ms));
+    pair(out, S("$12\r\ncontent_type\r\n"), rec->content_type);
+    pair(out, S("$3\r\nlsn\r\n"), sink_number_text(rec->lsn, lsn));
+    pair(out, S("$5\r\nlogid\r\n"), span_str(x->logid));
+    pair(out, S("$7\r\nheaders\r\n"), buf_as_span(&x->json));
+    pair(out, S("$4\r\nbody\r\n"), rec->body);
 }
 
 void redis_xadd_free(struct redis_xadd *x)
@@ -116,4 +138,5 @@ void redis_xadd_free(struct redis_xadd *x)
     buf_free(&x->stream);
     buf_free(&x->json);
     buf_free(&x->value);
+    free(x->headers);
 }

@@ -2,6 +2,7 @@
 /* What the files of this room share. */
 #pragma once
 
+#include "clock.h"
 #include "sink.h"
 
 struct sink_kafka_cfg {
@@ -59,11 +60,27 @@ struct redis_error {
 };
 const struct redis_error *redis_error_of(const char *text);
 
+/* Texts that every message needs, without printf. That of a time is remembered for its second and
+ * stays until the next call; that of a number stands in `out`. */
+#define NUMBER_MAX 20
+struct sink_time {
+    int64_t second;
+    char text[CLOCK_TEXT_MAX];
+};
+struct span sink_time_text(struct sink_time *t, int64_t ms);
+struct span sink_number_text(uint64_t v, char out[NUMBER_MAX]);
+
 /* redis_xadd.c */
+struct redis_header {
+    struct span name, value;
+};
 struct redis_xadd {
     const struct sink_redis_cfg *cfg;
     const char *logid;
-    struct buf stream, json, value; /* reused */
+    struct buf stream, json, value; /* reused, like the rest */
+    struct redis_header *headers;
+    size_t headers_cap;
+    struct sink_time time;
 };
 void redis_xadd(struct redis_xadd *x, const struct record *rec, struct buf *out);
 void redis_xadd_free(struct redis_xadd *x);

@@ -101,6 +101,30 @@ int64_t backoff_ms(unsigned attempt)
     return most / 2 + (int64_t)(r % (uint64_t)(most / 2 + 1));
 }
 
+struct span sink_time_text(struct sink_time *t, int64_t ms)
+{
+    unsigned rest = (unsigned)(ms % 1000);
+
+    if (ms < 1000 || ms / 1000 != t->second) {
+        t->second = ms / 1000;
+        return span_str(clock_text(ms, t->text));
+    }
+    t->text[20] = (char)('0' + rest / 100); /* 2026-11-24T12:00:00.000Z */
+    t->text[21] = (char)('0' + rest / 10 % 10);
+    t->text[22] = (char)('0' + rest % 10);
+    return span_str(t->text);
+}
+
+struct span sink_number_text(uint64_t v, char out[NUMBER_MAX])
+{
+    size_t at = NUMBER_MAX;
+
+    do
+        out[--at] = (char)('0' + v % 10);
+    while (v /= 10);
+    return span_of(out + at, NUMBER_MAX - at);
+}
+
 /* --- templates
  * ------------------------------------------------------------------------------------- */
 

@@ -104,7 +104,36 @@ static void error(void **state)
     assert_int_equal(redis_error_of(r->text)->kind, r->kind);
 }
 
+/* The same texts as printf and clock_text make, also where the second is remembered. */
+static void texts(void **state UNUSED)
+{
+    static const int64_t times[] = { 0,
+                                     7,
+                                     999,
+                                     1000,
+                                     1999,
+                                     1700000000000,
+                                     1700000000007,
+                                     1700000000999,
+                                     1700000001000,
+                                     1700000000042 };
+    static const uint64_t numbers[] = { 0, 9, 10, 1234567890, UINT64_MAX };
+    char want[CLOCK_TEXT_MAX], number[NUMBER_MAX];
+    struct sink_time time = { 0 };
+
+    for (size_t i = 0; i < ARRAY_LEN(times); i++)
+        assert_true(span_eq(sink_time_text(&time, times[i]), span_str(clock_text(times[i], want))));
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        char printed[24];
+        snprintf(printed, sizeof printed, "%llu", (unsigned long long)numbers[i]);
+        assert_true(span_eq(sink_number_text(numbers[i], number), span_str(printed)));
+    }
+}
+
 int main(void)
 {
-    return T_TABLE(confs, conf) + T_TABLE(templates, template) + T_TABLE(errors, error);
+    static const struct CMUnitTest tests[] = { cmocka_unit_test(texts) };
+
+    return T_TABLE(confs, conf) + T_TABLE(templates, template) + T_TABLE(errors, error) +
+           T_RUN(tests);
 }

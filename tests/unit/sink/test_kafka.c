@@ -234,7 +234,7 @@ static void headers(void **state)
     const struct header_row *r = *state;
     struct sink_kafka_cfg kafka_cfg = { .cloudevents = true };
     struct sink_cfg cfg = { .kafka = &kafka_cfg };
-    const struct kafka k = { .cfg = &cfg, .logid = LOGID };
+    struct kafka k = { .cfg = &cfg, .logid = LOGID };
     struct record rec = harness_record(7);
     rd_kafka_headers_t *h;
     const void *value;
