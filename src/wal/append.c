@@ -178,8 +178,12 @@ static enum room make_room(struct wal *w, size_t n, struct err *e)
         return ROOM_FULL; /* larger than a segment; the configuration is checked against it */
     if (w->batch_n && append_flush(w, 0, e))
         return ROOM_FAILED;
-    if (!(next = take_spare(w)))
-        return w->helper_failed ? ROOM_FAILED : ROOM_FULL;
+    if (!(next = take_spare(w))) {
+        if (!w->helper_failed)
+            return ROOM_FULL;
+        err_set(e, EXIT_IO, "wal: no next segment after an I/O error");
+        return ROOM_FAILED;
+    }
     if (seal(w, e))
         return ROOM_FAILED;
     append_begin(w, next);

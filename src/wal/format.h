@@ -27,8 +27,8 @@ struct segment_header {
     char writer[32];
     uint32_t flags; /* SEGMENT_... */
 };
-#define SEGMENT_RECYCLED 1u /* behind the batches lie those of the file's earlier life, not zeros  \
-                             */
+/* Behind the batches lie those of the file's earlier life, not zeros. */
+#define SEGMENT_RECYCLED 1u
 
 struct batch_header {
     uint64_t first_lsn; /* of the first record that has one; the next one's in an empty batch */

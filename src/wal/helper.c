@@ -25,6 +25,16 @@ bool helper_is_space_error(int error)
     return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
+/* The log thread may be waiting for a spare that will not come. */
+static void fail(struct wal *w, const char *what, const struct err *e)
+{
+    log_error(what, KS("reason", e->text));
+    pthread_mutex_lock(&w->lock);
+    atomic_store(&w->helper_failed, true);
+    pthread_cond_broadcast(&w->spare_ready);
+    pthread_mutex_unlock(&w->lock);
+}
+
 /* May the oldest segment go at all? Its successor must be known to be on the disk: its opening
  * record is what tells a restart which LSN comes next. Under lock. */
 static bool may_go(const struct wal *w, const struct segment *s)
@@ -97,11 +107,11 @@ static bool trim_one(struct wal *w, bool need_space)
     if (oldest_ms)
         atomic_store(&w->oldest_ms, oldest_ms);
     if (remove_file(w, s, recycle, &e))
-        log_warn("a segment could not be removed", KS("reason", e.text));
+        fail(w, "a segment could not be removed", &e);
     else
         log_info("segment trimmed", KU("number", s->number), KU("last_lsn", s->last_lsn));
     segment_free(s);
-    return true;
+    return !w->helper_failed;
 }
 
 static uint64_t free_bytes(struct wal *w)
@@ -200,10 +210,8 @@ static void make_spare(struct wal *w)
     rc = segment_create(w, &plan, &s, &e);
     w->aside = false;
     w->spare_denied = rc && helper_is_space_error(errno);
-    if (rc && !w->spare_denied) {
-        log_error("the next segment could not be made", KS("reason", e.text));
-        atomic_store(&w->helper_failed, true);
-    }
+    if (rc && !w->spare_denied)
+        fail(w, "the next segment could not be made", &e);
     pthread_mutex_lock(&w->lock);
     w->spare = s;
     pthread_cond_broadcast(&w->spare_ready);
@@ -250,8 +258,7 @@ static void write_sidecar(struct wal *w, const struct segment *s)
 
     sidecar_free(&sc);
     if (!good && !helper_is_space_error(errno)) {
-        log_error("a sidecar could not be written", KS("reason", e.text));
-        atomic_store(&w->helper_failed, true);
+        fail(w, "a sidecar could not be written", &e);
         return;
     }
     pthread_mutex_lock(&w->lock);
@@ -323,7 +330,8 @@ void *helper_thread(void *arg)
     prctl(PR_SET_NAME, "log-helper");
     segment_discard_aside(w);
     for (unsigned turn = 0; !w->helper_stop; turn++) {
-        trim(w);
+        if (!w->helper_failed)
+            trim(w);
         helper_check_space(w);
         if (wants_spare(w) && has_space(w))
             make_spare(w);

@@ -6,8 +6,8 @@
 #include "wal/box.h"
 #include "wal/disk.h"
 
-#define RECORDS 44
-#define BODY 12000
+#define RECORDS 26
+#define BODY 15000
 
 /* To stdout: stderr is full of failures on purpose. */
 #define broken(...) (printf("# " __VA_ARGS__), printf("\n"), fail())
