@@ -76,6 +76,7 @@ struct wal_info { /* a consistent enough snapshot; any thread */
     const char *state; /* "ok", "full", "backlog_full", "failed" */
     uint64_t first_lsn, last_lsn, durable_lsn;
     uint64_t bytes, segments, free_bytes, backlog_bytes;
+    uint64_t damaged; /* segments in which something is not right */
     int64_t oldest_ms;  /* wall time of the oldest retained record, 0: none */
     int64_t stalled_ms; /* how long the current write or sync has been running, 0: none */
     int64_t turned_ms;  /* CLOCK_MONOTONIC when the log thread last turned */

@@ -325,10 +325,12 @@ static void nap(struct wal *w)
 void *helper_thread(void *arg)
 {
     struct wal *w = arg;
+    struct scrub scrub;
     struct segment s;
 
     prctl(PR_SET_NAME, "log-helper");
     segment_discard_aside(w);
+    scrub_init(&scrub);
     for (unsigned turn = 0; !w->helper_stop; turn++) {
         if (!w->helper_failed)
             trim(w);
@@ -339,9 +341,11 @@ void *helper_thread(void *arg)
             write_sidecar(w, &s);
         update_backlog(w);
         drop_idle_maps(w);
+        scrub_some(w, &scrub);
         if (turn % 600 == 0)
             drop_old_sidecars(w);
         nap(w);
     }
+    scrub_close(&scrub);
     return NULL;
 }

@@ -108,6 +108,11 @@ int io_drop_pages(void *p, size_t n)
     return madvise(p, n, MADV_DONTNEED);
 }
 
+void io_forget(int fd, uint64_t off, uint64_t n)
+{
+    posix_fadvise(fd, (off_t)off, (off_t)n, POSIX_FADV_DONTNEED);
+}
+
 int io_list(const char *path, char ***names, size_t *n)
 {
     DIR *dir = opendir(path);

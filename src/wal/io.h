@@ -25,5 +25,6 @@ int io_fs_type(const char *path, long *magic);
 void *io_map(int fd, size_t n); /* read only, shared; NULL on failure */
 int io_unmap(void *p, size_t n);
 int io_drop_pages(void *p, size_t n);
+void io_forget(int fd, uint64_t off, uint64_t n); /* lets the page cache go; a hint */
 /* Names in the folder but . and ..; the caller frees each and the list. */
 int io_list(const char *path, char ***names, size_t *n);

@@ -28,9 +28,9 @@ struct segment {
                                   last, 0: none */
     int64_t sealed_boot_ms;    /* CLOCK_BOOTTIME when it was sealed: its age counts from here */
     bool sealed, has_sidecar, recycled;
-    bool damaged;        /* found by the scrub or at start */
-    int fd;              /* of the active one and the spare, else -1 */
-    struct wal_map *map; /* made by the first reader */
+    bool damaged, scrub_told; /* damage found at a start or by the scrub; named by the scrub */
+    int fd;                   /* of the active one and the spare, else -1 */
+    struct wal_map *map;      /* made by the first reader */
 };
 
 struct dedup;
@@ -133,6 +133,19 @@ bool scan_record(struct scan *sc, struct record *rec);       /* next of the batc
 /* The next position >= pos where a batch of this segment begins; SCAN_BATCH leaves pos there. */
 enum scan_result scan_resync(struct scan *sc, struct err *e);
 void scan_free(struct scan *sc);
+
+/* scrub.c: helper thread. */
+struct scrub {
+    struct segment seg; /* a copy of the one that is read, or was last */
+    struct scan scan;
+    uint64_t next_lsn;
+    uint32_t chain;
+    bool busy;
+    int64_t next_ms, pass_ms; /* CLOCK_MONOTONIC */
+};
+void scrub_init(struct scrub *sb);
+void scrub_some(struct wal *w, struct scrub *sb); /* a piece, when it is time for one */
+void scrub_close(struct scrub *sb);
 
 /* append.c */
 void *append_thread(void *wal);

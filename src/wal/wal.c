@@ -331,8 +331,10 @@ void wal_info(const struct wal *w, struct wal_info *out)
     out->state = w->failed ? "failed" : w->full ? "full" : w->backlog_full ? "backlog_full" : "ok";
     pthread_mutex_lock(lock);
     out->segments = w->segs_n;
-    for (size_t i = 0; i < w->segs_n; i++)
+    for (size_t i = 0; i < w->segs_n; i++) {
         out->bytes += w->segs[i]->bytes;
+        out->damaged += w->segs[i]->damaged;
+    }
     pthread_mutex_unlock(lock);
     out->dedup_reach_ms = w->dedup_oldest_ms ? MAX(clock_wall_ms() - w->dedup_oldest_ms, 0) : 0;
 }
@@ -356,6 +358,8 @@ void wal_metrics(const struct wal *w, struct buf *out)
     gauge(out, "hookline_log_retained_seconds", "Age of the oldest retained record.",
           i.oldest_ms ? (double)(clock_wall_ms() - i.oldest_ms) / 1e3 : 0);
     gauge(out, "hookline_log_full", "1 while senders get 503 storage_full.", w->full);
+    gauge(out, "hookline_log_damaged_segments", "Segments in which a record is not right.",
+          (double)i.damaged);
     gauge(out, "hookline_dedup_reach_seconds", "How far back repeats are recognised.",
           (double)i.dedup_reach_ms / 1e3);
     metrics_head(out, "hookline_commit_duration_seconds", "histogram",

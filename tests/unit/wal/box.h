@@ -231,3 +231,11 @@ static UNUSED void drop(const char *dir)
     snprintf(command, sizeof command, "rm -rf %s", dir);
     assert_int_equal(system(command), 0);
 }
+
+/* How far the batches of a frozen first segment go: everything behind it is zero. */
+static UNUSED size_t used(const char *bytes, size_t n)
+{
+    while (n && !bytes[n - 1])
+        n--;
+    return (n + 7) & ~(size_t)7;
+}

@@ -378,6 +378,10 @@ int io_drop_pages(void *p, size_t n)
     return madvise(p, n, MADV_DONTNEED);
 }
 
+void io_forget(int fd UNUSED, uint64_t off UNUSED, uint64_t n UNUSED)
+{
+}
+
 int io_list(const char *path, char ***names, size_t *n)
 {
     int rc = disk_begin(CALL_OTHER);

@@ -123,14 +123,6 @@ static void comes_back_after_a_kill(void **state)
     drop(frozen);
 }
 
-/* How far the batches of a frozen first segment go: everything behind it is zero. */
-static size_t used(const char *bytes, size_t n)
-{
-    while (n && !bytes[n - 1])
-        n--;
-    return (n + 7) & ~(size_t)7;
-}
-
 /* case 32: cut at every byte behind the header. What comes back is a prefix of what was written,
  * never anything else; with less than the acknowledged the start is refused. */
 static void cut_at_every_byte(void **state)
