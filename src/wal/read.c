@@ -12,7 +12,7 @@ struct wal_reader {
     struct wal *wal;
     uint64_t after; /* the last LSN handed out or skipped */
     struct wal_map *map;
-    struct segment seg; /* a copy; `sealed` and `end` as of when it was taken */
+    struct segment seg; /* what segment_hold() says of it; `sealed` as of when it was taken */
     uint64_t pos;       /* of the next batch or record in the segment */
     uint64_t batch_end; /* records run up to here; pos == batch_end: a batch header is next */
     uint64_t dropped;

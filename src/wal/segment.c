@@ -261,7 +261,9 @@ struct wal_map *segment_hold(struct wal *w, uint64_t after, struct segment *copy
         if (s->sealed && s->last_lsn <= after)
             continue;
         m = map_of(w, s, e);
-        *copy = *s;
+        /* the rest is the log thread's own as long as it is not sealed */
+        *copy = (struct segment){ .number = s->number, .salt = s->salt, .sealed = s->sealed };
+        copy->last_lsn = s->sealed ? s->last_lsn : 0;
         break;
     }
     pthread_mutex_unlock(&w->lock);

@@ -89,8 +89,12 @@ static inline void fake_flush(struct sink *s)
 {
     struct fake *f = container_of(s, struct fake, sink);
     struct msg *m;
+    bool later;
 
-    if (f->mode != FAKE_LATER || !f->held_n)
+    pthread_mutex_lock(&f->lock);
+    later = f->mode == FAKE_LATER && f->held_n;
+    pthread_mutex_unlock(&f->lock);
+    if (!later)
         return;
     m = xcalloc(1, sizeof *m);
     m->deliver = fake_later;
