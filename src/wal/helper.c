@@ -194,6 +194,16 @@ static void update_backlog(struct wal *w)
                  KU("bytes", bytes), KU("limit", limit));
 }
 
+static bool wants_spare(struct wal *w)
+{
+    bool wanted;
+
+    pthread_mutex_lock(&w->lock);
+    wanted = !w->spare && !w->helper_failed;
+    pthread_mutex_unlock(&w->lock);
+    return wanted;
+}
+
 static void make_spare(struct wal *w)
 {
     struct segment_plan plan = { .bytes = w->cfg.segment_bytes };
@@ -216,6 +226,20 @@ static void make_spare(struct wal *w)
     w->spare = s;
     pthread_cond_broadcast(&w->spare_ready);
     pthread_mutex_unlock(&w->lock);
+}
+
+/* Where there is no room for a spare a delivered segment becomes one, before any sender is refused.
+ */
+static void provide_spare(struct wal *w)
+{
+    if (!wants_spare(w) || !has_space(w))
+        return;
+    make_spare(w);
+    if (w->spare_denied && !w->helper_failed) {
+        trim(w);
+        if (w->aside)
+            make_spare(w);
+    }
     helper_check_space(w);
 }
 
@@ -249,7 +273,7 @@ static bool lacks_sidecar(struct wal *w, struct segment *copy)
     return found;
 }
 
-static void write_sidecar(struct wal *w, const struct segment *s)
+static bool write_sidecar(struct wal *w, const struct segment *s)
 {
     struct err e = ERR_INIT;
     struct sidecar sc;
@@ -259,7 +283,7 @@ static void write_sidecar(struct wal *w, const struct segment *s)
     sidecar_free(&sc);
     if (!good && !helper_is_space_error(errno)) {
         fail(w, "a sidecar could not be written", &e);
-        return;
+        return false;
     }
     pthread_mutex_lock(&w->lock);
     for (size_t i = 0; good && i < w->segs_n; i++)
@@ -268,6 +292,7 @@ static void write_sidecar(struct wal *w, const struct segment *s)
             w->segs[i]->first_ms = first_ms;
         }
     pthread_mutex_unlock(&w->lock);
+    return good;
 }
 
 /* Sidecars of trimmed segments go when the deduplication window has passed them. */
@@ -300,16 +325,6 @@ static void drop_old_sidecars(struct wal *w)
     file_names_free(names, n);
 }
 
-static bool wants_spare(struct wal *w)
-{
-    bool wanted;
-
-    pthread_mutex_lock(&w->lock);
-    wanted = !w->spare && !w->helper_failed;
-    pthread_mutex_unlock(&w->lock);
-    return wanted;
-}
-
 static void nap(struct wal *w)
 {
     struct timespec until;
@@ -335,10 +350,9 @@ void *helper_thread(void *arg)
         if (!w->helper_failed)
             trim(w);
         helper_check_space(w);
-        if (wants_spare(w) && has_space(w))
-            make_spare(w);
-        if (lacks_sidecar(w, &s))
-            write_sidecar(w, &s);
+        provide_spare(w);
+        while (lacks_sidecar(w, &s) && write_sidecar(w, &s))
+            ;
         update_backlog(w);
         drop_idle_maps(w);
         scrub_some(w, &scrub);

@@ -41,11 +41,6 @@ int io_fsync(int fd)
     return fsync(fd);
 }
 
-int io_ftruncate(int fd, uint64_t size)
-{
-    return ftruncate(fd, (off_t)size);
-}
-
 int io_rename(const char *from, const char *to)
 {
     return rename(from, to);

@@ -14,7 +14,6 @@ ssize_t io_pread(int fd, void *p, size_t n, uint64_t off);
 ssize_t io_pwrite(int fd, const void *p, size_t n, uint64_t off);
 int io_fdatasync(int fd);
 int io_fsync(int fd);
-int io_ftruncate(int fd, uint64_t size);
 int io_rename(const char *from, const char *to);
 int io_unlink(const char *path);
 int io_mkdir(const char *path, mode_t mode);

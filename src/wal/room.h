@@ -111,7 +111,7 @@ void segment_publish(struct wal *w, struct segment *s); /* appends to the table;
  * none. */
 struct wal_map *segment_hold(struct wal *w, uint64_t after, struct segment *copy, struct err *e);
 struct wal_map *map_new(int fd, size_t n);
-void map_install_sigbus(void);
+void segment_install_signals(void);
 
 /* scan.c: walks a segment with pread, one batch at a time, in bounded memory. */
 struct scan {

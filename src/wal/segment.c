@@ -180,11 +180,12 @@ static void on_sigbus(int sig, siginfo_t *info, void *context UNUSED)
     raise(sig);
 }
 
-void map_install_sigbus(void)
+void segment_install_signals(void)
 {
     struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
 
     sigaction(SIGBUS, &sa, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of the call like any other */
 }
 
 static void map_register(const struct wal_map *m)

@@ -81,9 +81,11 @@ static int check_folder(struct wal *w, struct err *e)
     return 0;
 }
 
+/* The number in the file is for the one who finds it locked, no more: on a full disk it may be the
+ * one of the process before. It has one width, so that a file that is there never grows. */
 static int lock_folder(struct wal *w, struct err *e)
 {
-    char *path = file_path(w->dir, "lock"), pid[32];
+    char *path = file_path(w->dir, "lock"), pid[16];
     size_t got = 0;
     int rc = 0;
 
@@ -95,11 +97,12 @@ static int lock_folder(struct wal *w, struct err *e)
         if (file_read(w->lock_fd, path, pid, sizeof pid - 1, 0, &got, e))
             got = 0;
         pid[got] = '\0';
-        rc = err_set(e, EXIT_TEMPORARY, "wal: directory locked by pid %s", got ? pid : "?");
+        rc = err_set(e, EXIT_TEMPORARY, "wal: directory locked by pid %ld", strtol(pid, NULL, 10));
     } else {
-        snprintf(pid, sizeof pid, "%d", (int)getpid());
-        rc = io_ftruncate(w->lock_fd, 0) ? err_errno(e, EXIT_IO, "wal: truncate %s", path)
-                                         : file_write(w->lock_fd, path, pid, strlen(pid), 0, e);
+        snprintf(pid, sizeof pid, "%-15d", (int)getpid());
+        rc = file_write(w->lock_fd, path, pid, sizeof pid - 1, 0, e);
+        if (rc && helper_is_space_error(errno))
+            rc = 0;
     }
     free(path);
     return rc;
@@ -222,7 +225,7 @@ int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup
     w->lock_fd = -1;
     w->dedup = dedup_new(dedup);
     w->turned_ms = clock_mono_ms();
-    map_install_sigbus();
+    segment_install_signals();
     if (check_folder(w, e) || lock_folder(w, e) || load_identity(w, e) || recover(w, e)) {
         destroy(w);
         return -1;

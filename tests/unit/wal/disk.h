@@ -153,7 +153,7 @@ static void take_back(struct change *c)
 }
 
 /* The power comes back. */
-static void disk_settle(void)
+static UNUSED void disk_settle(void)
 {
     bool names = true;
 
@@ -288,13 +288,6 @@ int io_fdatasync(int fd)
 int io_fsync(int fd)
 {
     return disk_sync(fd, false);
-}
-
-int io_ftruncate(int fd, uint64_t size)
-{
-    int rc = disk_begin(CALL_OTHER);
-
-    return disk_done(rc ? rc : ftruncate(fd, (off_t)size));
 }
 
 int io_rename(const char *from, const char *to)
