@@ -69,6 +69,8 @@ static bool check_records(struct scan *sc)
     sc->bad_offset = sc->pos + BATCH_HEADER + at;
     sc->bad_lsn = sc->batch.first_lsn + before;
     sc->bad_later = 0;
+    if (sc->batch.length - at < RECORD_HEADER)
+        return false;
     n = format_align(format_get32(sc->buf + at));
     if (n >= RECORD_HEADER && n < sc->batch.length - at)
         step_over(sc, at + n, &sc->bad_later);
