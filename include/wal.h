@@ -76,7 +76,7 @@ struct wal_info { /* a consistent enough snapshot; any thread */
     const char *state; /* "ok", "full", "backlog_full", "failed" */
     uint64_t first_lsn, last_lsn, durable_lsn;
     uint64_t bytes, segments, free_bytes, backlog_bytes;
-    uint64_t damaged; /* segments in which something is not right */
+    uint64_t damaged;   /* segments in which something is not right */
     int64_t oldest_ms;  /* wall time of the oldest retained record, 0: none */
     int64_t stalled_ms; /* how long the current write or sync has been running, 0: none */
     int64_t turned_ms;  /* CLOCK_MONOTONIC when the log thread last turned */
@@ -166,6 +166,10 @@ MUST_CHECK int wal_dead_open(struct wal *w, const char *sink, uint64_t max_bytes
 /* Durable when it returns 0; the same LSN again is no new entry. 1: the dead-letter log is full. */
 MUST_CHECK int wal_dead_add(struct wal_dead *d, const struct record *rec, const char *reason,
                             struct err *e);
+/* The same in two steps, for many at a time: durable once wal_dead_sync returned 0. */
+MUST_CHECK int wal_dead_put(struct wal_dead *d, const struct record *rec, const char *reason,
+                            struct err *e);
+MUST_CHECK int wal_dead_sync(struct wal_dead *d, struct err *e);
 uint64_t wal_dead_count(const struct wal_dead *d);
 void wal_dead_close(struct wal_dead *d);
 

@@ -94,8 +94,10 @@ int delivery_retire(struct wal *w, const char *name, struct err *e)
 
     if (!leaver_open(&l, w, name, e) && !wal_dead_open(w, name, UINT64_MAX, &dead, e))
         while ((got = leaver_next(&l, &rec, e)) == WAL_READ_OK)
-            if (wal_dead_add(dead, &rec, "the sink was retired", e))
+            if (wal_dead_put(dead, &rec, "the sink was retired", e))
                 break;
+    if (got == WAL_READ_END && wal_dead_sync(dead, e)) /* the cursor stays until all are durable */
+        got = WAL_READ_DAMAGED;
     wal_dead_close(dead);
     leaver_close(&l);
     return got == WAL_READ_END ? wal_cursor_remove(w, name, e) : -1;

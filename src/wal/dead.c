@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The dead-letter log of a sink: records that it can never accept, with the reason. One file that
- * is appended to and synced before wal_dead_add returns, so that the cursor may pass the record. An
- * entry is a record in the log's own form (salt 0, its offset as position) whose headers start with
- * a line "hookline-reason". Written by one thread. */
+ * is appended to and synced before the cursor passes the record. An entry is a record in the log's
+ * own form (salt 0, its offset as position) whose headers start with a line "hookline-reason".
+ * Written by one thread. What is torn at the end is overwritten; behind damage in the middle the
+ * entries are found again and nothing is overwritten. */
 #include "room.h"
 
 #include <fcntl.h>
@@ -18,47 +19,92 @@ struct wal_dead {
     size_t n, cap;
 };
 
+/* The first place in the sorted list that is not below the LSN; records mostly come in order. */
+static size_t place_of(const struct wal_dead *d, uint64_t lsn)
+{
+    size_t low = 0, high = d->n;
+
+    if (!d->n || d->lsns[d->n - 1] < lsn)
+        return d->n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (d->lsns[middle] < lsn)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static void remember(struct wal_dead *d, uint64_t lsn)
 {
+    size_t at = place_of(d, lsn);
+
     if (d->n == d->cap) {
         d->cap = d->cap ? 2 * d->cap : 64;
         d->lsns = xrealloc(d->lsns, d->cap * sizeof *d->lsns);
     }
-    d->lsns[d->n++] = lsn;
+    memmove(d->lsns + at + 1, d->lsns + at, (d->n++ - at) * sizeof *d->lsns);
+    d->lsns[at] = lsn;
+}
+
+int wal_dead_sync(struct wal_dead *d, struct err *e)
+{
+    return io_fdatasync(d->fd)
+               ? err_errno(e, EXIT_IO, "wal: fdatasync dead letters of sink %s", d->name)
+               : 0;
+}
+
+/* One entry; *n is 0 where none begins. */
+static int read_entry(struct wal_dead *d, uint64_t off, uint64_t size, struct buf *b, size_t *n,
+                      uint64_t *lsn, struct err *e)
+{
+    uint8_t head[RECORD_HEADER];
+    struct record rec;
+    size_t got, want;
+
+    *n = 0;
+    if (file_read(d->fd, d->name, head, sizeof head, off, &got, e))
+        return -1;
+    want = format_align(format_get32(head));
+    if (got < sizeof head || want < RECORD_HEADER || want > size - off)
+        return 0;
+    buf_reserve(b, want);
+    if (file_read(d->fd, d->name, b->p, want, off, &got, e))
+        return -1;
+    if (got == want)
+        *n = format_get_record((const uint8_t *)b->p, want, &rec, 0, off);
+    if (*n)
+        *lsn = rec.lsn;
+    return 0;
 }
 
 static int load(struct wal_dead *d, struct err *e)
 {
-    uint64_t size;
-    uint8_t *b = NULL;
-    struct record rec;
-    size_t got, n, cap = 0;
+    struct buf b = BUF_INIT;
+    uint64_t size, lsn, off = 0, bad = UINT64_MAX;
+    int rc = 0;
+    size_t n;
 
     if (io_size(d->fd, &size))
         return err_errno(e, EXIT_IO, "wal: stat dead letters of sink %s", d->name);
-    while (d->end + RECORD_HEADER <= size) {
-        uint8_t head[RECORD_HEADER];
-        if (file_read(d->fd, d->name, head, sizeof head, d->end, &got, e))
-            goto failed;
-        n = format_align(format_get32(head));
-        if (n < RECORD_HEADER || n > size - d->end)
-            break;
-        if (n > cap)
-            b = xrealloc(b, cap = n);
-        if (file_read(d->fd, d->name, b, n, d->end, &got, e))
-            goto failed;
-        if (!format_get_record(b, n, &rec, 0, d->end))
-            break;
-        remember(d, rec.lsn);
-        d->end += n;
+    while (off + RECORD_HEADER <= size && !(rc = read_entry(d, off, size, &b, &n, &lsn, e))) {
+        if (n) {
+            if (bad < off)
+                log_error("a damaged dead letter is passed over", KS("sink", d->name),
+                          KU("off", bad));
+            bad = UINT64_MAX;
+            remember(d, lsn);
+            d->end = off + n;
+        } else if (bad == UINT64_MAX) {
+            bad = off;
+        }
+        off += n ? n : 8;
     }
-    if (d->end < size)
+    if (!rc && d->end < size)
         log_warn("a torn dead letter is overwritten", KS("sink", d->name), KU("off", d->end));
-    free(b);
-    return 0;
-failed:
-    free(b);
-    return -1;
+    buf_free(&b);
+    return rc ? rc : wal_dead_sync(d, e); /* an entry written in front of a kill counts as there */
 }
 
 int wal_dead_open(struct wal *w, const char *sink, uint64_t max_bytes, struct wal_dead **out,
@@ -84,23 +130,15 @@ int wal_dead_open(struct wal *w, const char *sink, uint64_t max_bytes, struct wa
     return rc;
 }
 
-static bool has(const struct wal_dead *d, uint64_t lsn)
-{
-    for (size_t i = d->n; i > 0; i--)
-        if (d->lsns[i - 1] == lsn)
-            return true;
-    return false;
-}
-
-int wal_dead_add(struct wal_dead *d, const struct record *rec, const char *reason, struct err *e)
+int wal_dead_put(struct wal_dead *d, const struct record *rec, const char *reason, struct err *e)
 {
     struct buf headers = BUF_INIT;
     struct record dead = *rec;
+    size_t n, at = place_of(d, rec->lsn);
     uint8_t *b;
-    size_t n;
-    int rc = -1;
+    int rc = 1;
 
-    if (has(d, rec->lsn))
+    if (at < d->n && d->lsns[at] == rec->lsn)
         return 0;
     buf_adds(&headers, "hookline-reason:");
     for (const char *p = reason; *p; p++)
@@ -110,24 +148,25 @@ int wal_dead_add(struct wal_dead *d, const struct record *rec, const char *reaso
     dead.headers = buf_as_span(&headers);
     n = format_record_bytes(&dead);
     b = xcalloc(1, n);
-    if (d->end + n > d->max_bytes) {
-        rc = 1;
-        goto out;
+    if (d->end + n <= d->max_bytes) {
+        format_put_record(b, &dead, 0, d->end);
+        rc = file_write(d->fd, d->name, b, n, d->end, e);
     }
-    format_put_record(b, &dead, 0, d->end);
-    if (file_write(d->fd, d->name, b, n, d->end, e))
-        goto out;
-    if (io_fdatasync(d->fd)) {
-        err_errno(e, EXIT_IO, "wal: fdatasync dead letters of sink %s", d->name);
-        goto out;
+    if (!rc) {
+        d->end += n;
+        remember(d, rec->lsn);
     }
-    d->end += n;
-    remember(d, rec->lsn);
-    rc = 0;
-out:
     buf_free(&headers);
     free(b);
     return rc;
+}
+
+int wal_dead_add(struct wal_dead *d, const struct record *rec, const char *reason, struct err *e)
+{
+    uint64_t end = d->end;
+    int rc = wal_dead_put(d, rec, reason, e);
+
+    return rc || d->end == end ? rc : wal_dead_sync(d, e);
 }
 
 uint64_t wal_dead_count(const struct wal_dead *d)

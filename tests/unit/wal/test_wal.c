@@ -391,6 +391,42 @@ static void dead_letters_are_idempotent(void **state)
     wal_dead_close(d);
 }
 
+/* Many with one sync, out of order, with one that is damaged: none of the others is overwritten. */
+static void dead_letters_in_groups(void **state)
+{
+    struct box *b = *state;
+    struct record rec = {
+        .kind = RECORD_WEBHOOK, .source = S("s"), .type = S("t"), .body = S("body")
+    };
+    struct err e = ERR_INIT;
+    struct wal_dead *d;
+    char path[128], *bytes;
+    size_t n;
+
+    open_log(b);
+    assert_int_equal(wal_dead_open(b->wal, "k", 1 << 20, &d, &e), 0);
+    for (uint64_t i = 0; i < 200; i++) {
+        rec.lsn = 1 + i * 77 % 100; /* each twice */
+        assert_int_equal(wal_dead_put(d, &rec, "too large", &e), 0);
+    }
+    assert_int_equal(wal_dead_sync(d, &e), 0);
+    assert_int_equal(wal_dead_count(d), 100);
+    wal_dead_close(d);
+    snprintf(path, sizeof path, "%s/sink-k.dead", b->dir);
+    n = slurp(path, &bytes);
+    bytes[n / 2] = (char)(bytes[n / 2] ^ 1);
+    spit(path, bytes, n);
+    free(bytes);
+    assert_int_equal(wal_dead_open(b->wal, "k", 1 << 20, &d, &e), 0);
+    assert_int_equal(wal_dead_count(d), 99);
+    rec.lsn = 500;
+    assert_int_equal(wal_dead_add(d, &rec, "too large", &e), 0);
+    wal_dead_close(d);
+    assert_int_equal(wal_dead_open(b->wal, "k", 1 << 20, &d, &e), 0);
+    assert_int_equal(wal_dead_count(d), 100);
+    wal_dead_close(d);
+}
+
 static void on_wake(struct wal_watch *watch UNUSED, void *self UNUSED)
 {
 }
@@ -523,6 +559,7 @@ int main(void)
         T(a_newer_format_is_refused),
         T(cursors),
         T(dead_letters_are_idempotent),
+        T(dead_letters_in_groups),
         T(no_wake_up_is_lost),
         T(a_watch_is_posted_once),
         T(retention_waits_for_cursors),
