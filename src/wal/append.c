@@ -27,8 +27,6 @@
 void append_begin(struct wal *w, struct segment *s)
 {
     w->active = s;
-    s->first_lsn = w->next_lsn;
-    s->last_lsn = w->next_lsn - 1;
     w->batch_n = 0;
 }
 

@@ -60,7 +60,7 @@ static int read_entry(struct wal_dead *d, uint64_t off, uint64_t size, struct bu
                       uint64_t *lsn, struct err *e)
 {
     uint8_t head[RECORD_HEADER];
-    struct record rec;
+    struct record rec = { .lsn = 0 };
     size_t got, want;
 
     *n = 0;

@@ -387,7 +387,7 @@ static int first_start(struct wal *w, struct err *e)
 
     if (segment_create(w, &plan, &s, e))
         return -1;
-    w->next_lsn = 1;
+    w->next_lsn = s->first_lsn = 1;
     append_begin(w, s);
     segment_publish(w, s);
     return 0;
@@ -455,6 +455,8 @@ int recover_resume(struct wal *w, struct err *e)
     pthread_mutex_unlock(&w->lock);
     if (!to)
         return 0;
+    to->first_lsn = w->previous.last_lsn + 1;
+    to->last_lsn = w->previous.last_lsn;
     segment_publish(w, to);
     return claim_last(w, from, durable, UINT64_MAX, e) || move_on(w, from, to, e) ? -1 : 0;
 }
@@ -526,7 +528,7 @@ static int take_over_spare(struct wal *w, struct found *f, size_t last, struct s
 static int open_found(struct wal *w, struct found *f, struct err *e)
 {
     struct segment *next, *s;
-    struct tail t;
+    struct tail t = { .end = SEGMENT_HEADER };
     size_t last;
 
     if (find_last(w, f, &last, &t, e) || drop_unfinished_copy(w, f, &last, &t, e) ||

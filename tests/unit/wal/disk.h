@@ -168,12 +168,25 @@ static UNUSED void disk_settle(void)
 
 static void disk_reset(enum disk_mode mode, unsigned fail_at)
 {
+    pthread_mutex_lock(&disk.lock);
     disk_forget(is_any, 0);
     disk.mode = mode;
     disk.fail_at = fail_at;
     disk.seed = fail_at;
     disk.calls = 0;
     disk.hit = disk.sync_failed = false;
+    pthread_mutex_unlock(&disk.lock);
+}
+
+/* A sync of a segment that was appended to has failed. */
+static UNUSED bool disk_sync_failed(void)
+{
+    bool failed;
+
+    pthread_mutex_lock(&disk.lock);
+    failed = disk.sync_failed;
+    pthread_mutex_unlock(&disk.lock);
+    return failed;
 }
 
 enum call { CALL_READ, CALL_WRITE, CALL_GROW, CALL_OTHER };

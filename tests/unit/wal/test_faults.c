@@ -29,7 +29,7 @@ static void body_of(unsigned i, char body[BODY + 1])
 
 static void append_record_of(struct run *r, unsigned i)
 {
-    bool stopped = disk.sync_failed;
+    bool stopped = disk_sync_failed();
     char body[BODY + 1];
     struct one o;
 
