@@ -2,6 +2,7 @@
 /* `hookline log ls|verify|dump`: reads a folder without locking or changing it, also while a
  * process appends to it. Each segment is walked to its first byte that is no batch; what a
  * successor says of its predecessor's end tells damage from the end of the log. */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
@@ -139,27 +140,70 @@ static bool end_of(struct walk *wk, const char *next, uint64_t number, struct ma
     return found;
 }
 
+/* Trimmed, or already somebody else's file, since it was opened: then nothing that was read of it
+ * counts. */
+static bool is_gone(struct walk *wk, const char *name, uint64_t salt)
+{
+    struct err ignored = ERR_INIT;
+    char *path = file_path(wk->dir, name);
+    int fd = io_open(path, O_RDONLY, 0);
+    bool gone = fd < 0 && errno == ENOENT;
+    uint8_t head[SEGMENT_HEADER];
+    struct segment_header h;
+    size_t got;
+
+    if (fd >= 0 && !file_read(fd, path, head, sizeof head, 0, &got, &ignored))
+        gone = got == sizeof head && !format_get_segment(head, &h) && h.salt != salt;
+    if (fd >= 0)
+        io_close(fd);
+    free(path);
+    return gone;
+}
+
+/* The last segment, to which somebody may be appending: what is right behind a bad place may have
+ * been written since we were there, so it is looked at until it stands still. */
+static int judge_active(struct segment *s, struct summary *sum, bool *damaged, struct err *e)
+{
+    struct tail t = { .end = 0 };
+    uint64_t end;
+
+    do {
+        end = t.end;
+        if (tail_read(s, &t, e))
+            return -1;
+        *damaged = t.next_lsn <= t.watermark;
+    } while (*damaged && t.end != end);
+    if (*damaged) {
+        sum->bad_offset = t.bad_offset;
+        sum->last_lsn = t.bad_lsn - 1;
+    }
+    return 0;
+}
+
 static int one(struct walk *wk, const char *name, const char *next, struct err *e)
 {
     struct summary sum;
     struct segment s;
     struct marker m;
-    bool sealed;
+    bool sealed, damaged;
     int rc;
 
     if (open_segment(wk, name, &s, e)) {
         if (s.fd >= 0)
             io_close(s.fd);
-        return -1;
+        return is_gone(wk, name, 0) ? 0 : -1;
     }
     sealed = next && end_of(wk, next, s.number, &m);
     rc = walk_segment(wk, &s, sealed ? m.end : UINT64_MAX, &sum, e);
+    damaged = sealed && sum.end != m.end;
+    if (!rc && !sealed)
+        rc = judge_active(&s, &sum, &damaged, e);
     io_close(s.fd);
     if (rc)
         return rc;
     report(wk, name, &sum);
     wk->records += sum.records;
-    if (sealed ? sum.end != m.end : sum.stop == SCAN_BAD) {
+    if (damaged && !is_gone(wk, name, s.salt)) {
         wk->damaged++;
         fprintf(wk->out ? wk->out : stderr, "damaged seg %s off %" PRIu64 " LSN %" PRIu64 "\n",
                 name, sum.bad_offset, sum.last_lsn + 1);
