@@ -8,6 +8,7 @@
 
 #define RECORDS 26
 #define BODY 15000
+#define KILLED 130 /* about the middle of the calls of a life */
 
 /* To stdout: stderr is full of failures on purpose. */
 #define broken(...) (printf("# " __VA_ARGS__), printf("\n"), fail())
@@ -114,8 +115,29 @@ static void empty_folder(const char *dir)
     free(names);
 }
 
-/* False when the n-th call was never made. */
-static bool round_of(struct box *b, enum disk_mode mode, unsigned n, unsigned *acked)
+/* The start after a kill, with a disk that fails in its turn. */
+static void recover_once(struct box *b)
+{
+    struct err e = ERR_INIT;
+    struct wal_cursor *c = NULL;
+    bool changed;
+
+    if (wal_open(&b->wal, &b->cfg, &b->dedup, &e) ||
+        wal_cursor_open(b->wal, "k", 0, 7, 0, &c, &changed, &e)) {
+        if (e.code != EXIT_IO)
+            broken("call %u: %d %s", disk.fail_at, e.code, e.text);
+    } else {
+        wal_start(b->wal, &b->in, &b->failed); /* after the cursors, or the helper would trim */
+    }
+    wal_cursor_close(c);
+    wal_close(b->wal);
+    b->wal = NULL;
+}
+
+/* False when the n-th call was never made. With `killed` a life that was cut off there comes first.
+ */
+static bool round_of(struct box *b, enum disk_mode mode, unsigned n, unsigned killed,
+                     unsigned *acked)
 {
     struct run r = { .b = b };
     char what[64];
@@ -124,9 +146,14 @@ static bool round_of(struct box *b, enum disk_mode mode, unsigned n, unsigned *a
     snprintf(what, sizeof what, "mode %d, call %u", (int)mode, n);
     b->cfg.retain_bytes = 2 * SEGMENT;
     empty_folder(b->dir);
-    disk_reset(mode, n);
+    disk_reset(killed ? DISK_POWER : mode, killed ? killed : n);
     workload(&r);
     disk_settle();
+    if (killed) {
+        disk_reset(mode, n);
+        recover_once(b);
+        disk_settle();
+    }
     hit = disk.hit;
     disk_reset(DISK_GOOD, 0);
     check(&r, what);
@@ -138,6 +165,7 @@ static const struct row {
     const char *name;
     enum disk_mode mode;
     bool invisible; /* to the senders */
+    unsigned killed;
 } rows[] = {
     { "case 29: the n-th call fails with EIO", DISK_EIO, false },
     { "case 29: the n-th read or write is short", DISK_SHORT, true },
@@ -145,6 +173,11 @@ static const struct row {
     { "case 30: the disk is full from the n-th call on", DISK_FULL, false },
     { "case 26: the process dies before the n-th call", DISK_DEAD, false },
     { "case 27: the power fails at the n-th call", DISK_POWER, false },
+    { "case 29: the n-th call of a recovery fails", DISK_EIO, false, KILLED },
+    { "case 29: a read or write of a recovery is short", DISK_SHORT, false, KILLED },
+    { "case 30: the disk is full in a recovery", DISK_FULL, false, KILLED },
+    { "case 26: the process dies in a recovery", DISK_DEAD, false, KILLED },
+    { "case 27: the power fails again in a recovery", DISK_POWER, false, KILLED },
 };
 
 static void nth(void **state)
@@ -157,10 +190,11 @@ static void nth(void **state)
     set_up(&box);
     b = box;
     alarm(300);
-    for (unsigned n = 1; round_of(b, row->mode, n, &acked); n++)
+    for (unsigned n = 1; round_of(b, row->mode, n, row->killed ? row->killed + n % 40 : 0, &acked);
+         n++)
         rounds++;
     alarm(0);
-    assert_true(rounds > 150);
+    assert_true(rounds > (row->killed ? 30 : 150));
     assert_true(acked > rounds);
     if (row->invisible)
         assert_true(acked >= rounds * RECORDS);
