@@ -96,8 +96,8 @@ void net_stream_write(struct net_stream *st, struct span bytes);
 size_t net_stream_pending(const struct net_stream *st); /* bytes not yet taken by the kernel */
 void net_stream_end(struct net_stream *st);
 
-/* Highest number of connections that leaves `reserve` descriptors for the log and the sinks, or half
- * of them where there are very few; a lower number than wanted is logged. */
+/* Highest number of connections that leaves `reserve` descriptors for the log and the sinks, or
+ * half of them where there are very few; a lower number than wanted is logged. */
 uint32_t net_connection_limit(uint32_t wanted, uint32_t reserve);
 /* "1.2.3.4", "unix", or "gone"; out[64]. */
 const char *net_remote(const struct net_request *req, char *out);

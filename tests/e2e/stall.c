@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Preloaded into hookline by the tests: fdatasync waits while the file $STALL exists. Only the calling
- * thread waits, as with a disk that hangs. */
+/* Preloaded into hookline by the tests: fdatasync waits while the file $STALL exists. Only the
+ * calling thread waits, as with a disk that hangs. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
