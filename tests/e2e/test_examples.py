@@ -11,7 +11,7 @@ from servers import ROOT, Hookline, Kafka, Process, Redis, Skip, Tap, stop_all, 
 
 KILLS = 3
 redis, kafka = Redis(), None
-C = sorted(glob.glob(os.path.join(os.environ.get('EXAMPLES', os.path.join(ROOT, 'build/release/examples/c')), '*_consumer')))
+C = sorted(glob.glob(os.path.join(ROOT, os.environ.get('EXAMPLES', 'build/release/examples/c'), '*_consumer')))
 
 
 def need_kafka():
