@@ -17,10 +17,29 @@ struct buf {
     }
 
 void buf_reserve(struct buf *b, size_t more); /* room for `more` bytes behind n */
-void buf_add(struct buf *b, const void *p, size_t n);
-void buf_addc(struct buf *b, char c);
-void buf_adds(struct buf *b, const char *s);
-void buf_span(struct buf *b, struct span s);
+static inline void buf_add(struct buf *b, const void *p, size_t n)
+{
+    if (n > b->cap - b->n)
+        buf_reserve(b, n);
+    if (n)
+        memcpy(b->p + b->n, p, n);
+    b->n += n;
+}
+static inline void buf_addc(struct buf *b, char c)
+{
+    if (b->n == b->cap)
+        buf_reserve(b, 1);
+    b->p[b->n++] = c;
+}
+static inline void buf_span(struct buf *b, struct span s)
+{
+    buf_add(b, s.p, s.n);
+}
+static inline void buf_adds(struct buf *b, const char *s)
+{
+    buf_add(b, s, strlen(s));
+}
+void buf_u64(struct buf *b, uint64_t v); /* in decimal */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap);
 void buf_drop(struct buf *b, size_t n); /* takes n bytes off the front */

@@ -4,8 +4,8 @@
 #include "span.h"
 
 int64_t clock_wall_ms(void); /* CLOCK_REALTIME: what stands in records; may jump */
-int64_t clock_mono_ms(void); /* CLOCK_MONOTONIC: deadlines */
-int64_t clock_mono_us(void);
+int64_t clock_mono_ms(void); /* CLOCK_MONOTONIC at the kernel's last tick: deadlines */
+int64_t clock_mono_us(void); /* CLOCK_MONOTONIC: durations */
 int64_t clock_boot_ms(void); /* CLOCK_BOOTTIME: ages; goes on through suspend, never jumps */
 
 #define CLOCK_TEXT_MAX 32

@@ -1,6 +1,8 @@
 /* span - a borrowed run of bytes. It owns nothing and need not end in a NUL. */
 #pragma once
 
+#include <string.h>
+
 #include "base.h"
 
 struct span {
@@ -17,12 +19,21 @@ static inline struct span span_of(const void *p, size_t n)
 {
     return (struct span){ p, n };
 }
-struct span span_str(const char *s); /* NULL gives the empty span */
-bool span_eq(struct span a, struct span b);
+static inline struct span span_str(const char *s) /* NULL gives the empty span */
+{
+    return s ? (struct span){ s, strlen(s) } : SPAN_NONE;
+}
+static inline bool span_eq(struct span a, struct span b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+static inline bool span_starts(struct span s, struct span prefix)
+{
+    return s.n >= prefix.n && span_eq(span_of(s.p, prefix.n), prefix);
+}
 bool span_ieq(struct span a, struct span b); /* ASCII case is ignored */
-bool span_starts(struct span s, struct span prefix);
-struct span span_trim(struct span s); /* without spaces and tabs at both ends */
-char *span_dup(struct span s);        /* a NUL-ended copy; the caller frees it */
+struct span span_trim(struct span s);        /* without spaces and tabs at both ends */
+char *span_dup(struct span s);               /* a NUL-ended copy; the caller frees it */
 
 /* Cuts s at the first `sep`: returns what stands before it and moves *s behind it. The last piece
  * leaves *s with p == NULL. */

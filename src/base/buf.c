@@ -17,29 +17,15 @@ void buf_reserve(struct buf *b, size_t more)
     b->cap = cap;
 }
 
-void buf_add(struct buf *b, const void *p, size_t n)
+void buf_u64(struct buf *b, uint64_t v)
 {
-    if (!n)
-        return;
-    buf_reserve(b, n);
-    memcpy(b->p + b->n, p, n);
-    b->n += n;
-}
+    char digits[20];
+    size_t at = sizeof digits;
 
-void buf_addc(struct buf *b, char c)
-{
-    buf_reserve(b, 1);
-    b->p[b->n++] = c;
-}
-
-void buf_adds(struct buf *b, const char *s)
-{
-    buf_add(b, s, strlen(s));
-}
-
-void buf_span(struct buf *b, struct span s)
-{
-    buf_add(b, s.p, s.n);
+    do
+        digits[--at] = (char)('0' + v % 10);
+    while (v /= 10);
+    buf_add(b, digits + at, sizeof digits - at);
 }
 
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap)

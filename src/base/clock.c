@@ -20,7 +20,7 @@ int64_t clock_wall_ms(void)
 
 int64_t clock_mono_ms(void)
 {
-    return read_us(CLOCK_MONOTONIC) / 1000;
+    return read_us(CLOCK_MONOTONIC_COARSE) / 1000;
 }
 
 int64_t clock_mono_us(void)

@@ -2,37 +2,22 @@
 /* Comparing and cutting borrowed bytes. Pure. */
 #include "span.h"
 
-#include <string.h>
-#include <strings.h>
-
-struct span span_str(const char *s)
-{
-    return s ? (struct span){ s, strlen(s) } : SPAN_NONE;
-}
-
-bool span_eq(struct span a, struct span b)
-{
-    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
-}
-
 static unsigned char lower(char c)
 {
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
 }
 
+/* Most names come just as they are looked for. */
 bool span_ieq(struct span a, struct span b)
 {
+    if (span_eq(a, b))
+        return true;
     if (a.n != b.n)
         return false;
     for (size_t i = 0; i < a.n; i++)
         if (lower(a.p[i]) != lower(b.p[i]))
             return false;
     return true;
-}
-
-bool span_starts(struct span s, struct span prefix)
-{
-    return s.n >= prefix.n && (prefix.n == 0 || memcmp(s.p, prefix.p, prefix.n) == 0);
 }
 
 struct span span_trim(struct span s)

@@ -167,23 +167,19 @@ ssize_t crypto_from_hex(struct span text, uint8_t *out, size_t cap)
     return (ssize_t)(text.n / 2);
 }
 
-static int base64_digit(char c, bool url)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    if (c == (url ? '-' : '+'))
-        return 62;
-    return c == (url ? '_' : '/') ? 63 : -1;
-}
+/* A digit's value + 1; 0: none. The two alphabets differ in their last two digits. */
+#define DIGITS                                                                                     \
+    ['A'] = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, \
+    25, 26, ['a'] = 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45,    \
+    46, 47, 48, 49, 50, 51, 52, ['0'] = 53, 54, 55, 56, 57, 58, 59, 60, 61, 62
+static const uint8_t base64_digits[2][256] = { { DIGITS, ['+'] = 63, ['/'] = 64 },
+                                               { DIGITS, ['-'] = 63, ['_'] = 64 } };
 
 /* RFC 4648; bits left over in the last digit must be zero, so that every value has one text. */
 ssize_t crypto_from_base64(struct span text, bool url, bool padding_optional, uint8_t *out,
                            size_t cap)
 {
+    const uint8_t *digit = base64_digits[url];
     size_t digits = text.n, n = 0;
     uint32_t bits = 0;
     unsigned have = 0;
@@ -193,10 +189,10 @@ ssize_t crypto_from_base64(struct span text, bool url, bool padding_optional, ui
     if (digits % 4 == 1 || (text.n % 4 && (!padding_optional || digits != text.n)))
         return -1;
     for (size_t i = 0; i < digits; i++) {
-        int v = base64_digit(text.p[i], url);
-        if (v < 0)
+        uint32_t v = digit[(unsigned char)text.p[i]];
+        if (!v)
             return -1;
-        bits = bits << 6 | (uint32_t)v;
+        bits = bits << 6 | (v - 1);
         have += 6;
         if (have >= 8) {
             have -= 8;

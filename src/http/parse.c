@@ -37,8 +37,25 @@ enum http_result http_refuse(struct http_request *req, enum http_error e)
     return HTTP_REFUSED;
 }
 
+/* Eight bytes that a value may hold, tabs and DEL left out: none is below a blank or is 127.
+ * The top bit of a byte of `low` or `del` is set where one is; a borrow from the byte below can
+ * only set one more, and then the bytes are looked at one by one. */
+static bool all_plain(const char *p)
+{
+    const uint64_t ones = UINT64_MAX / 255, tops = ones << 7;
+    uint64_t v, del, low;
+
+    memcpy(&v, p, sizeof v);
+    low = (v - ones * 0x20) & ~v;
+    del = ((v ^ ones * 0x7f) - ones) & ~(v ^ ones * 0x7f);
+    return !((low | del) & tops);
+}
+
 static size_t skip(const char *bytes, size_t pos, size_t n, unsigned char class)
 {
+    if (class == CLASS_VALUE)
+        while (pos + 8 <= n && all_plain(bytes + pos))
+            pos += 8;
     while (pos < n && is((unsigned char)bytes[pos], class))
         pos++;
     return pos;

@@ -6,8 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "clock.h"
-
 static const char *reason(int status)
 {
     switch (status) {
@@ -62,7 +60,7 @@ static struct span date_line(void)
         size_t n;
         char text[64];
     } cache;
-    time_t now = (time_t)(clock_wall_ms() / 1000);
+    time_t now = time(NULL);
     struct tm tm;
 
     if (now != cache.at || !cache.n) {
@@ -74,47 +72,36 @@ static struct span date_line(void)
     return span_of(cache.text, cache.n);
 }
 
-static void add_number(struct buf *out, uint64_t v)
-{
-    char digits[20];
-    size_t at = sizeof digits;
-
-    do
-        digits[--at] = (char)('0' + v % 10);
-    while (v /= 10);
-    buf_add(out, digits + at, sizeof digits - at);
-}
-
 static void add_connection(struct buf *out, const struct http_reply *r)
 {
     if (r->close || r->stream)
-        buf_adds(out, "Connection: close\r\n");
+        buf_span(out, S("Connection: close\r\n"));
     else if (r->http10)
-        buf_adds(out, "Connection: keep-alive\r\n");
+        buf_span(out, S("Connection: keep-alive\r\n"));
 }
 
 void http_write_reply(struct buf *out, const struct http_reply *r)
 {
     buf_reserve(out, 256 + r->extra.n + r->body.n);
-    buf_adds(out, "HTTP/1.1 ");
-    add_number(out, (uint64_t)r->status);
+    buf_span(out, S("HTTP/1.1 "));
+    buf_u64(out, (uint64_t)r->status);
     buf_addc(out, ' ');
     buf_adds(out, reason(r->status));
-    buf_adds(out, "\r\n");
+    buf_span(out, S("\r\n"));
     buf_span(out, date_line());
     if (r->content_type) {
-        buf_adds(out, "Content-Type: ");
+        buf_span(out, S("Content-Type: "));
         buf_adds(out, r->content_type);
-        buf_adds(out, "\r\n");
+        buf_span(out, S("\r\n"));
     }
     if (!r->stream && r->status != 204 && r->status >= 200) {
-        buf_adds(out, "Content-Length: ");
-        add_number(out, r->body.n);
-        buf_adds(out, "\r\n");
+        buf_span(out, S("Content-Length: "));
+        buf_u64(out, r->body.n);
+        buf_span(out, S("\r\n"));
     }
     add_connection(out, r);
     buf_span(out, r->extra);
-    buf_adds(out, "\r\n");
+    buf_span(out, S("\r\n"));
     if (!r->head && r->status != 204)
         buf_span(out, r->body);
 }

@@ -76,10 +76,12 @@ static void write_json(struct buf *b, const struct wal_append *a, const char *lo
     struct record rec = a->rec;
 
     rec.lsn = a->lsn;
-    buf_adds(b, a->result == WAL_DUPLICATE ? "{\"status\":\"duplicate\",\"id\":"
-                                           : "{\"status\":\"accepted\",\"id\":");
+    buf_span(b, a->result == WAL_DUPLICATE ? S("{\"status\":\"duplicate\",\"id\":")
+                                           : S("{\"status\":\"accepted\",\"id\":"));
     buf_json_string(b, record_id(&rec, logid, made));
-    buf_printf(b, ",\"lsn\":%llu}", (unsigned long long)a->lsn);
+    buf_span(b, S(",\"lsn\":"));
+    buf_u64(b, a->lsn);
+    buf_addc(b, '}');
 }
 
 /* P1: here, and nowhere else, a sender is told that its event is safe. */
@@ -215,13 +217,14 @@ static void keep_scratch(struct intake_thread *t, struct net_request *req, struc
             *moving[i] = move_to(&at, *moving[i]);
 }
 
-static void submit(struct intake_thread *t, struct net_request *req, const struct source_plan *plan)
+static void submit(struct intake_thread *t, struct net_request *req, const struct source_plan *plan,
+                   int64_t now_ms)
 {
     struct pending *p = pending_of(req);
     struct source_event *ev = &t->ev;
 
     p->append.rec = (struct record){ .kind = RECORD_WEBHOOK,
-                                     .time_ms = clock_wall_ms(),
+                                     .time_ms = now_ms,
                                      .source = span_str(p->stats->name),
                                      .id = ev->id,
                                      .type = ev->type,
@@ -280,6 +283,7 @@ static void on_request(struct net_request *req, void *arg)
 {
     struct intake_thread *t = arg;
     struct pending *p = pending_of(req);
+    int64_t now_ms = clock_wall_ms();
     struct span token;
     const struct source_plan *plan =
         route(t, req, &token); /* again: a reload may have come in between */
@@ -289,7 +293,7 @@ static void on_request(struct net_request *req, void *arg)
         refuse(t, req, HTTP_ERR_NOT_FOUND);
         return;
     }
-    v = source_verify(plan, &req->http, req->bytes, token, clock_wall_ms(), &t->ev);
+    v = source_verify(plan, &req->http, req->bytes, token, now_ms, &t->ev);
     if (t->ev.skew_ms != INT64_MIN)
         atomic_store_explicit(&p->stats->part[t->number].skew_ms, t->ev.skew_ms,
                               memory_order_relaxed);
@@ -302,7 +306,7 @@ static void on_request(struct net_request *req, void *arg)
     else if (t->waiting_n >= WAITING_MAX)
         refuse(t, req, HTTP_ERR_OVERLOADED);
     else
-        submit(t, req, plan);
+        submit(t, req, plan, now_ms);
 }
 
 const struct net_handler intake_handler = { .head = on_head,

@@ -342,17 +342,19 @@ static void compile_signature(struct compile *cc)
 static void compile_path(struct compile *cc)
 {
     struct source_plan *p = cc->p;
-    bool has_token;
+    const char *at;
 
     p->path = cc->c.path ? xstrdup(cc->c.path) : xasprintf("/hooks/%s", p->name);
-    has_token = strstr(p->path, "{token}") != NULL;
+    p->path_n = strlen(p->path);
+    at = strstr(p->path, "{token}");
+    p->token_at = at ? (size_t)(at - p->path) : SIZE_MAX;
     if (p->path[0] != '/' || strpbrk(p->path, "?# "))
         bad(cc, "path", "path %s must start with / and hold no ?, # or blank", p->path);
-    if (has_token && strstr(strstr(p->path, "{token}") + 1, "{token}"))
+    if (at && strstr(at + 1, "{token}"))
         bad(cc, "path", "path has {token} twice");
-    if (has_token && !cc->c.path_token.bytes)
+    if (at && !cc->c.path_token.bytes)
         bad(cc, "path", "path has {token}, but path_token is missing");
-    if (!has_token && cc->c.path_token.bytes)
+    if (!at && cc->c.path_token.bytes)
         bad(cc, "path_token", "path_token is set, but path has no {token}");
     p->path_token = span_of(cc->c.path_token.bytes, cc->c.path_token.n);
 }
@@ -480,17 +482,14 @@ const struct source_info *source_info(const struct source_plan *p)
 
 bool source_match_path(const struct source_plan *p, struct span path, struct span *token)
 {
-    struct span pattern = span_str(p->path);
-    const char *at = strstr(p->path, "{token}");
-    size_t before, after;
+    size_t before = p->token_at, after;
 
     *token = SPAN_NONE;
-    if (!at)
-        return span_eq(pattern, path);
-    before = (size_t)(at - p->path);
-    after = pattern.n - before - 7;
+    if (before == SIZE_MAX)
+        return span_eq(span_of(p->path, p->path_n), path);
+    after = p->path_n - before - 7;
     if (path.n <= before + after || memcmp(path.p, p->path, before) ||
-        memcmp(path.p + path.n - after, at + 7, after))
+        memcmp(path.p + path.n - after, p->path + before + 7, after))
         return false;
     *token = span_of(path.p + before, path.n - before - after);
     return !memchr(token->p, '/', token->n);

@@ -68,6 +68,7 @@ struct place {
 struct source_plan {
     struct source_info info;
     char *name, *path, *provider;
+    size_t path_n, token_at; /* of the path; SIZE_MAX: it holds no {token} */
     struct source_cfg *own, *preset;
 
     enum algorithm algorithm;

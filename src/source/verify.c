@@ -341,7 +341,7 @@ static void keep_headers(struct verify *v)
         const struct http_field *f = &v->req->fields[i];
         struct span name = { v->bytes + f->name, f->name_len };
         for (size_t k = 0; k < v->p->kept_n; k++) {
-            if (!span_ieq(name, v->p->kept[k]))
+            if (name.n != v->p->kept[k].n || !span_ieq(name, v->p->kept[k]))
                 continue;
             buf_reserve(out, name.n + f->value_len + 2);
             for (size_t c = 0; c < name.n; c++)

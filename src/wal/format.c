@@ -2,41 +2,10 @@
 /* Encoding and decoding. Pure; whatever is read is checked before it is believed. */
 #include "format.h"
 
-#include <endian.h>
-#include <string.h>
-
 #include "crc32c.h"
 
 #define BATCH_MAGIC 0x31424c48u /* "HLB1" */
 static const char segment_magic[8] = "HOOKWAL1";
-
-void format_put32(uint8_t *p, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(p, &v, sizeof v);
-}
-
-void format_put64(uint8_t *p, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(p, &v, sizeof v);
-}
-
-uint32_t format_get32(const uint8_t *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof v);
-    return le32toh(v);
-}
-
-uint64_t format_get64(const uint8_t *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, sizeof v);
-    return le64toh(v);
-}
 
 static void put16(uint8_t *p, size_t v)
 {

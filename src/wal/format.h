@@ -9,6 +9,9 @@
  * are right somewhere else, or were right before the file was used again, are wrong here. */
 #pragma once
 
+#include <endian.h>
+#include <string.h>
+
 #include "record.h"
 
 #define FORMAT_VERSION 1
@@ -80,7 +83,27 @@ size_t format_get_record(const uint8_t *in, size_t n, struct record *rec, uint64
 void format_put_marker(uint8_t body[MARKER_BODY], const struct marker *m);
 bool format_get_marker(struct span body, struct marker *m);
 
-void format_put32(uint8_t *p, uint32_t v);
-void format_put64(uint8_t *p, uint64_t v);
-uint32_t format_get32(const uint8_t *p);
-uint64_t format_get64(const uint8_t *p);
+static inline void format_put32(uint8_t *p, uint32_t v)
+{
+    v = htole32(v);
+    memcpy(p, &v, sizeof v);
+}
+static inline void format_put64(uint8_t *p, uint64_t v)
+{
+    v = htole64(v);
+    memcpy(p, &v, sizeof v);
+}
+static inline uint32_t format_get32(const uint8_t *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof v);
+    return le32toh(v);
+}
+static inline uint64_t format_get64(const uint8_t *p)
+{
+    uint64_t v;
+
+    memcpy(&v, p, sizeof v);
+    return le64toh(v);
+}

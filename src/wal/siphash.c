@@ -42,10 +42,18 @@ void siphash_init(struct siphash *h, const uint8_t key[16])
 void siphash_add(struct siphash *h, const void *data, size_t n)
 {
     const uint8_t *p = data;
+    unsigned have = 8 * (h->n & 7); /* bits in the tail */
 
-    for (size_t i = 0; i < n; i++) {
-        h->tail |= (uint64_t)p[i] << 8 * (h->n & 7);
-        if ((++h->n & 7) == 0) {
+    h->n += n;
+    for (; n >= 8; n -= 8, p += 8) {
+        uint64_t m = format_get64(p);
+        word(h, h->tail | m << have);
+        h->tail = have ? m >> (64 - have) : 0;
+    }
+    for (; n; n--, p++) {
+        h->tail |= (uint64_t)*p << have;
+        have = (have + 8) & 63;
+        if (!have) {
             word(h, h->tail);
             h->tail = 0;
         }
