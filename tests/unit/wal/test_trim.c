@@ -41,7 +41,14 @@ static void check_retained(struct box *b)
     wal_info(b->wal, &i);
     assert_int_equal(wal_reader_open(&r, b->wal, i.first_lsn - 1, &e), 0);
     for (uint64_t lsn = i.first_lsn; lsn <= i.durable_lsn; lsn++) {
-        if (wal_reader_next(r, &rec, NULL, &e) != WAL_READ_OK)
+        enum wal_read what = wal_reader_next(r, &rec, NULL, &e);
+        if (what == WAL_READ_GONE) { /* the helper trims meanwhile: on with the first that is left */
+            wal_info(b->wal, &i);
+            assert_true(i.first_lsn > lsn);
+            lsn = i.first_lsn - 1;
+            continue;
+        }
+        if (what != WAL_READ_OK)
             fail_msg("LSN %llu: %s", (unsigned long long)lsn, e.text);
         assert_int_equal(rec.lsn, lsn);
     }
