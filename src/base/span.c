@@ -2,11 +2,6 @@
 /* Comparing and cutting borrowed bytes. Pure. */
 #include "span.h"
 
-static unsigned char lower(char c)
-{
-    return (unsigned char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
-}
-
 /* Most names come just as they are looked for. */
 bool span_ieq(struct span a, struct span b)
 {
@@ -14,9 +9,11 @@ bool span_ieq(struct span a, struct span b)
         return true;
     if (a.n != b.n)
         return false;
-    for (size_t i = 0; i < a.n; i++)
-        if (lower(a.p[i]) != lower(b.p[i]))
+    for (size_t i = 0; i < a.n; i++) {
+        unsigned differ = (unsigned char)(a.p[i] ^ b.p[i]);
+        if (differ && (differ != 32 || (unsigned)((a.p[i] | 32) - 'a') > 'z' - 'a'))
             return false;
+    }
     return true;
 }
 
