@@ -44,6 +44,7 @@ struct delivery {
     uint64_t counted;                       /* LSN, of the reader that runs ahead */
     bool everything;                        /* the filter lets all pass */
     unsigned attempt;
+    bool unsent; /* the newest of the ring: the sink had no room for it */
     bool sink_full, waiting_retry, damaged, dead_full, pumping;
     bool kick; /* something was reported since the last pump */
     int64_t stop_by_ms;

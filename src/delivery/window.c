@@ -4,7 +4,8 @@
  * P2: the cursor passes a record only when the sink reported it done, when it does not match, or
  * when it is in the dead-letter log; window_advance() is the only place that moves it. LSNs in the
  * ring are contiguous, so a report finds its entry by subtraction. What failed transiently is sent
- * again after everything in flight has been reported, in order. A wake-up cannot be lost: arm, look
+ * again after everything in flight has been reported, in order; what a full sink did not take goes
+ * first as soon as it has room. A wake-up cannot be lost: arm, look
  * again, wait (see wal.h). Runs on the sink's thread. */
 #include <stdio.h>
 #include <string.h>
@@ -248,10 +249,8 @@ static void push(struct delivery *d, const struct record *rec, struct wal_map *h
                           .bytes = rec->body.n + rec->headers.n + 256 };
     d->bytes += en->bytes;
     d->n++;
-    if (matches && !hand_over(d, en)) {
-        en->again = true;
-        d->again++;
-    }
+    if (matches)
+        d->unsent = !hand_over(d, en);
 }
 
 /* Records that are gone were trimmed before this sink read them: only after its cursor was lost. */
@@ -310,6 +309,12 @@ static void window_quota(struct delivery *d)
         atomic_store(&d->full, wal_backlog_bytes(d->wal, d->passed) >= d->cfg->backlog_bytes);
 }
 
+/* What is new comes after what has to be sent again. */
+static bool can_go_on(const struct delivery *d)
+{
+    return !d->again && !d->sink_full && !d->stopping;
+}
+
 /* Arms the watch, then takes what there is; a record that came in between is seen by one or the
  * other. */
 void window_pump(struct delivery *d)
@@ -324,8 +329,9 @@ void window_pump(struct delivery *d)
     wal_watch_arm(&d->watch);
     if (d->again && !d->outstanding && !d->waiting_retry && !d->sink_full && !d->stopping)
         send_again(d);
-    while (!d->again && !d->sink_full && !d->stopping && has_room(d) && reads < READS_A_PASS &&
-           read_one(d))
+    if (d->unsent && can_go_on(d))
+        d->unsent = !hand_over(d, at(d, d->n - 1));
+    while (can_go_on(d) && has_room(d) && reads < READS_A_PASS && read_one(d))
         reads++;
     if (reads == READS_A_PASS)
         event_add(&d->again_ev, &now); /* let the loop turn, then go on */

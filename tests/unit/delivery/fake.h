@@ -30,6 +30,7 @@ struct fake {
     unsigned refusals[LSNS];         /* how often the verdict is given before it is SINK_DONE */
     uint64_t order[LSNS];            /* LSNs as they were sent */
     size_t sent, held_n, most_held;
+    size_t room; /* 0: never full */
     uint64_t held[LSNS];
     uint64_t last_done;
     size_t done;
@@ -56,6 +57,10 @@ static inline int fake_send(struct sink *s, const struct record *rec)
     bool at_once;
 
     pthread_mutex_lock(&f->lock);
+    if (f->room && f->sent == f->room) {
+        pthread_mutex_unlock(&f->lock);
+        return 1;
+    }
     f->order[f->sent++] = rec->lsn;
     at_once = f->mode == FAKE_AT_ONCE;
     if (!at_once)

@@ -84,6 +84,34 @@ static void window_is_bounded_by_bytes(void **state)
     assert_int_equal(fakes[0].most_held, 4);
 }
 
+static void make_room_for_one(void *arg)
+{
+    struct fake *f = arg;
+
+    f->room++;
+    f->sink.owner.ready(f->sink.owner.arg);
+}
+
+/* A full sink gets more as soon as it has room, not only once all that it holds was reported. */
+static void a_full_sink_is_filled_up(void **state)
+{
+    struct box *b = *state;
+
+    fakes[0].mode = FAKE_HOLD;
+    fakes[0].room = 3;
+    start(b, 0, "");
+    append_many(b, 6);
+    EVENTUALLY(fake_count(&fakes[0], &fakes[0].held_n) == 3);
+    for (size_t n = 4; n <= 6; n++) {
+        on_its_thread(&fakes[0], make_room_for_one, &fakes[0]);
+        EVENTUALLY(fake_count(&fakes[0], &fakes[0].held_n) == n);
+    }
+    on_its_thread(&fakes[0], fake_let_go, &fakes[0]);
+    EVENTUALLY(delivery_drained(b->d[0]));
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(fakes[0].order[i], i + 1);
+}
+
 static void answer_2_and_3(void *arg)
 {
     fake_answer(arg, 2);
@@ -417,6 +445,7 @@ int main(void)
         T(a_burst_and_silence),
         T(window_is_bounded_by_count),
         T(window_is_bounded_by_bytes),
+        T(a_full_sink_is_filled_up),
         T(cursor_never_leads),
         T(case37_transient_errors_keep_order),
         T(case37_a_refusal_at_once_keeps_order),
