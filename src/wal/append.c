@@ -191,17 +191,16 @@ static enum room make_room(struct wal *w, size_t n, struct err *e)
 /* Looks the delivery up and claims it, under the same writer that gives the LSN (P6). */
 static bool seen_before(struct wal *w, struct wal_append *a, struct sidecar_entry *claim)
 {
-    const struct sidecar_entry *first;
+    struct sidecar_entry first;
 
     *claim = (struct sidecar_entry){ .time_ms = a->rec.time_ms,
                                      .body_crc = crc32c(0, a->rec.body.p, a->rec.body.n) };
     dedup_key(w->dedup_key, &a->rec, claim->key);
-    first = dedup_find(w->dedup, claim->key, a->rec.time_ms);
-    if (!first)
+    if (!dedup_find(w->dedup, claim->key, a->rec.time_ms, &first))
         return false;
     a->result = WAL_DUPLICATE;
-    a->lsn = first->lsn;
-    a->other_body = first->body_crc != claim->body_crc;
+    a->lsn = first.lsn;
+    a->other_body = first.body_crc != claim->body_crc;
     return true;
 }
 

@@ -71,6 +71,11 @@ int io_size(int fd, uint64_t *size)
     return 0;
 }
 
+int io_reserve(int fd, uint64_t n)
+{
+    return fallocate(fd, 0, 0, (off_t)n);
+}
+
 int io_statvfs(const char *path, struct statvfs *out)
 {
     return statvfs(path, out);

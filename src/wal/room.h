@@ -210,12 +210,14 @@ int sidecar_read(const struct wal *w, uint64_t number,
 void sidecar_free(struct sidecar *sc);
 
 /* dedup.c */
-struct dedup *dedup_new(const struct wal_dedup_cfg *cfg);
+/* With a file in dir where that leaves as much free. */
+struct dedup *dedup_new(const char *dir, const struct wal_dedup_cfg *cfg, uint64_t keep_free);
 void dedup_free(struct dedup *d);
+/* The window; any thread. */
 void dedup_configure(struct dedup *d, const struct wal_dedup_cfg *cfg);
 void dedup_key(const uint8_t secret[16], const struct record *rec, uint8_t out[16]);
-const struct sidecar_entry *dedup_find(const struct dedup *d, const uint8_t key[16],
-                                       int64_t now_ms);
+bool dedup_find(struct dedup *d, const uint8_t key[16], int64_t now_ms,
+                struct sidecar_entry *found);
 void dedup_claim(struct dedup *d, const struct sidecar_entry *entry);
 int64_t dedup_oldest_ms(const struct dedup *d);
 size_t dedup_count(const struct dedup *d);

@@ -50,7 +50,7 @@ const struct cfg_key *wal_dedup_keys(void)
         { "window", CFG_MSEC, offsetof(struct wal_dedup_cfg, window_ms), "72h", .flags = CFG_RELOAD,
           .help = "How long a delivery's id is remembered; longer than the provider tries again." },
         { "entries", CFG_INT, offsetof(struct wal_dedup_cfg, entries), "1000000", 0, 100000000,
-          .help = "How many ids are remembered; 56 bytes each when used." },
+          .help = "How many ids are remembered; 32 bytes of disk and 6 of memory each." },
         { 0 }
     };
 
@@ -179,6 +179,12 @@ static int load_identity(struct wal *w, struct err *e)
     return rc;
 }
 
+/* Recovery and the next segment come first where room is short. */
+static void open_index(struct wal *w)
+{
+    w->dedup = dedup_new(w->dir, &w->dedup_cfg, w->cfg.reserve_bytes + 2 * w->cfg.segment_bytes);
+}
+
 static void init_sync(struct wal *w)
 {
     pthread_condattr_t attr;
@@ -216,6 +222,7 @@ int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup
              struct err *e)
 {
     struct wal *w = xcalloc(1, sizeof *w);
+    bool ready;
 
     *out = NULL;
     init_sync(w);
@@ -223,10 +230,12 @@ int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup
     w->cfg.dir = w->dir = xstrdup(cfg->dir);
     w->dedup_cfg = *dedup;
     w->lock_fd = -1;
-    w->dedup = dedup_new(dedup);
     w->turned_ms = clock_mono_ms();
     segment_install_signals();
-    if (check_folder(w, e) || lock_folder(w, e) || load_identity(w, e) || recover(w, e)) {
+    ready = !check_folder(w, e) && !lock_folder(w, e) && !load_identity(w, e);
+    if (ready)
+        open_index(w);
+    if (!ready || recover(w, e)) {
         destroy(w);
         return -1;
     }
@@ -281,6 +290,7 @@ void wal_reconfigure(struct wal *w, const struct wal_cfg *cfg, const struct wal_
     w->cfg.backlog_bytes = cfg->backlog_bytes;
     w->cfg.reserve_bytes = cfg->reserve_bytes;
     w->dedup_cfg.window_ms = dedup->window_ms;
+    dedup_configure(w->dedup, dedup);
     pthread_cond_signal(&w->helper_wake);
     pthread_mutex_unlock(&w->lock);
 }

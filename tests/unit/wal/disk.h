@@ -352,6 +352,13 @@ int io_size(int fd, uint64_t *size)
     return disk_done(rc);
 }
 
+int io_reserve(int fd, uint64_t n)
+{
+    int rc = disk_begin(CALL_GROW);
+
+    return disk_done(rc < 0 ? rc : fallocate(fd, 0, 0, (off_t)n));
+}
+
 int io_statvfs(const char *path, struct statvfs *out)
 {
     int rc = disk_begin(CALL_OTHER);

@@ -73,6 +73,24 @@ static void the_index_is_bounded(void **state)
     assert_int_equal(o.append.result, WAL_DURABLE);
 }
 
+static void the_window_is_reloaded(void **state)
+{
+    struct box *b = *state;
+    struct one o;
+
+    open_log(b);
+    append(b, &o, "msg_1", "x", true);
+    b->dedup.window_ms = -1; /* what was logged in this millisecond is too old */
+    wal_reconfigure(b->wal, &b->cfg, &b->dedup);
+    append(b, &o, "msg_1", "x", true);
+    assert_int_equal(o.append.result, WAL_DURABLE);
+    b->dedup.window_ms = 3600000;
+    wal_reconfigure(b->wal, &b->cfg, &b->dedup);
+    append(b, &o, "msg_1", "x", true);
+    assert_int_equal(o.append.result, WAL_DUPLICATE);
+    assert_int_equal(o.append.lsn, 2);
+}
+
 static void a_repeat_within_one_group_waits_for_the_sync(void **state)
 {
     struct box *b = *state;
@@ -548,6 +566,7 @@ int main(void)
         T(rolls_over_many_segments),
         T(a_repeat_is_told),
         T(the_index_is_bounded),
+        T(the_window_is_reloaded),
         T(a_repeat_within_one_group_waits_for_the_sync),
         T(cut_at_every_byte),
         T(flip_at_every_byte),
