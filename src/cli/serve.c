@@ -10,6 +10,7 @@
 #include <event2/event_struct.h>
 #include <event2/thread.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -388,6 +389,14 @@ static int run(struct server *s)
     return s->exit_code;
 }
 
+/* glibc keeps what it once gave out: a large block that is freed makes it serve the next of that
+ * size from its arenas, which it does not give back. With its own first value set it stays there.
+ */
+static void return_large_blocks(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+}
+
 int cmd_serve(int argc, char **argv)
 {
     const char *file = NULL, *listen = NULL;
@@ -405,6 +414,7 @@ int cmd_serve(int argc, char **argv)
         return EXIT_OK;
     if (left || (s.dev && file) || (listen && !s.dev))
         return EXIT_BAD_USAGE;
+    return_large_blocks();
     if (s.dev && !(s.dev_text = dev_configuration(listen, &s.err))) {
         fprintf(stderr, "hookline serve: %s\n", s.err.text);
         return (int)s.err.code;
