@@ -63,6 +63,9 @@ struct wal_append {
     bool other_body;   /* answer: a duplicate whose body differs from the first */
     enum wal_result result;
     uint64_t lsn;
+    /* private: made by the thread that submits, so that the one that writes has less to do */
+    uint8_t key[16];
+    uint32_t body_crc;
 };
 /* Hands over all that one pass gathered: list of wal_append.msg. Any thread. */
 void wal_submit(struct wal *w, struct msg_list *l);

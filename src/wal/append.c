@@ -28,6 +28,8 @@ void append_begin(struct wal *w, struct segment *s)
 {
     w->active = s;
     w->batch_n = 0;
+    w->active_first_ms = 0;
+    w->active_ours = s->end == SEGMENT_HEADER;
 }
 
 static void room_for(struct wal *w, size_t more)
@@ -81,6 +83,8 @@ void append_record(struct wal *w, const struct record *rec)
     put(w, &numbered);
     w->batch_count++;
     w->active->last_ms = rec->time_ms;
+    if (!w->active_first_ms)
+        w->active_first_ms = rec->time_ms;
 }
 
 /* Writes the batch and syncs it. Then, and only then, durable_lsn moves. */
@@ -112,18 +116,42 @@ int append_flush(struct wal *w, uint64_t flags, struct err *e)
     return 0;
 }
 
+/* The sidecar of the active segment from what is known of it, so that nobody has to read it again;
+ * NULL when that is not all: the helper reads it then. */
+static struct sidecar *make_sidecar(struct wal *w, const struct marker *m)
+{
+    const struct segment *s = w->active;
+    struct sidecar sc = { .number = s->number, .end = m->end, .chain = m->chain };
+    struct sidecar *out;
+
+    if (!w->active_ours || !(sc.v = dedup_range(w->dedup, s->first_lsn, m->last_lsn, &sc.n)))
+        return NULL;
+    if (m->last_lsn >= s->first_lsn) {
+        sc.first_lsn = s->first_lsn;
+        sc.last_lsn = m->last_lsn;
+        sc.first_ms = w->active_first_ms;
+        sc.last_ms = s->last_ms;
+    }
+    out = xmalloc(sizeof *out);
+    *out = sc;
+    return out;
+}
+
 /* Ends the active segment with its closing record. */
 static int seal(struct wal *w, struct err *e)
 {
     struct segment *s = w->active;
     struct marker m = { MARKER_CLOSING, s->number, w->next_lsn - 1, s->end, s->chain };
+    struct sidecar *sc;
 
     w->batch_n = w->batch_count = 0;
     start_batch(w);
     put_marker(w, &m);
     if (append_flush(w, 0, e))
         return -1;
+    sc = make_sidecar(w, &m);
     pthread_mutex_lock(&w->lock);
+    s->sidecar = sc;
     s->end = m.end;
     s->chain = m.chain;
     s->sealed_boot_ms = clock_boot_ms();
@@ -193,9 +221,8 @@ static bool seen_before(struct wal *w, struct wal_append *a, struct sidecar_entr
 {
     struct sidecar_entry first;
 
-    *claim = (struct sidecar_entry){ .time_ms = a->rec.time_ms,
-                                     .body_crc = crc32c(0, a->rec.body.p, a->rec.body.n) };
-    dedup_key(w->dedup_key, &a->rec, claim->key);
+    *claim = (struct sidecar_entry){ .time_ms = a->rec.time_ms, .body_crc = a->body_crc };
+    memcpy(claim->key, a->key, sizeof claim->key);
     if (!dedup_find(w->dedup, claim->key, a->rec.time_ms, &first))
         return false;
     a->result = WAL_DUPLICATE;
@@ -294,6 +321,8 @@ static void commit_group(struct wal *w)
     bool bad = w->failed;
 
     atomic_store(&w->commit_started_ms, started / 1000);
+    for (struct msg *m = w->group.head; m; m = m->next)
+        dedup_prefetch(w->dedup, container_of(m, struct wal_append, msg)->key);
     for (struct msg *m = w->group.head; m && !bad; m = m->next)
         bad = take_one(w, container_of(m, struct wal_append, msg), &e);
     if (!bad && w->batch_n)
@@ -339,8 +368,14 @@ static void take(struct msg *m, void *self)
 
 void wal_submit(struct wal *w, struct msg_list *l)
 {
-    for (struct msg *m = l->head; m; m = m->next)
+    for (struct msg *m = l->head; m; m = m->next) {
+        struct wal_append *a = container_of(m, struct wal_append, msg);
         m->deliver = take;
+        if (!a->dedup)
+            continue;
+        dedup_key(w->dedup_key, &a->rec, a->key);
+        a->body_crc = crc32c(0, a->rec.body.p, a->rec.body.n);
+    }
     inbox_post_list(&w->in, l);
 }
 

@@ -171,18 +171,28 @@ static struct place place_of(const struct dedup *d, const uint8_t key[16])
                            (uint32_t)format_get64(key + 8) & ~d->index_mask };
 }
 
+/* Which slots hold that part of a key, a bit each. Without branches: nearly always none does. */
+static uint32_t alike(const struct bucket *b, uint32_t part, uint32_t index_mask)
+{
+    uint32_t out = 0;
+
+    for (uint32_t i = 0; i < WAYS; i++)
+        out |= (uint32_t)(((b->slot[i] ^ part) <= index_mask) & ((b->slot[i] & index_mask) != 0))
+               << i;
+    return out;
+}
+
 /* The slot of a key that is known; *e is what the ring says of it. */
 static uint32_t *slot_of(struct dedup *d, const struct place *at, const uint8_t key[16],
                          const struct entry **e)
 {
-    for (size_t i = 0; i < 2 * WAYS; i++) {
-        uint32_t *s = &at->b[i / WAYS]->slot[i % WAYS];
-        if ((*s ^ at->part) > d->index_mask || !(*s & d->index_mask))
-            continue;
-        *e = ring_at(d, (*s & d->index_mask) - 1);
-        if (!memcmp((*e)->key, key, 16))
-            return s;
-    }
+    for (size_t b = 0; b < 2; b++)
+        for (uint32_t like = alike(at->b[b], at->part, d->index_mask); like; like &= like - 1) {
+            uint32_t *s = &at->b[b]->slot[__builtin_ctz(like)];
+            *e = ring_at(d, (*s & d->index_mask) - 1);
+            if (!memcmp((*e)->key, key, 16))
+                return s;
+        }
     return NULL;
 }
 
@@ -324,6 +334,39 @@ void dedup_claim(struct dedup *d, const struct sidecar_entry *entry)
         end_block(d);
     if (moved || d->n == 1)
         d->oldest_ms = unpack(ring_at(d, d->first)).time_ms;
+}
+
+void dedup_prefetch(const struct dedup *d, const uint8_t key[16])
+{
+    struct place at = place_of(d, key);
+
+    __builtin_prefetch(at.b[0]);
+    __builtin_prefetch(at.b[1]);
+}
+
+struct sidecar_entry *dedup_range(struct dedup *d, uint64_t first, uint64_t last, size_t *n)
+{
+    size_t most = last < first ? 0 : (size_t)(last - first + 1), base = SIZE_MAX, left = d->n;
+    struct sidecar_entry *out = xmalloc((most + 1) * sizeof *out), e = { .lsn = last };
+    struct entry block[BLOCK];
+
+    for (*n = 0; left && *n < most; left--) {
+        size_t i = (d->first + left - 1) % d->cap;
+        if (i - d->base >= d->block_n && (base == SIZE_MAX || i - base >= BLOCK)) {
+            base = i / BLOCK * BLOCK;
+            read_ring(d, block, base, MIN((size_t)BLOCK, d->cap - base));
+        }
+        e = unpack(i - d->base < d->block_n ? &d->block[i - d->base] : &block[i - base]);
+        if (e.lsn < first)
+            break;
+        out[most - ++*n] = e;
+    }
+    if (!e.lsn || (!left && d->n == d->cap)) { /* unreadable, or there was no room for all */
+        free(out);
+        return NULL;
+    }
+    memmove(out, out + most - *n, *n * sizeof *out);
+    return out;
 }
 
 int64_t dedup_oldest_ms(const struct dedup *d)

@@ -258,7 +258,8 @@ static void drop_idle_maps(struct wal *w)
     pthread_mutex_unlock(&w->lock);
 }
 
-/* A sealed segment without a sidecar, as a copy; false when there is none. */
+/* A sealed segment without a sidecar, as a copy; false when there is none. What was made of it when
+ * it was sealed goes with the copy. */
 static bool lacks_sidecar(struct wal *w, struct segment *copy)
 {
     bool found = false;
@@ -267,6 +268,7 @@ static bool lacks_sidecar(struct wal *w, struct segment *copy)
     for (size_t i = 0; i < w->segs_n && !found; i++)
         if (w->segs[i]->sealed && !w->segs[i]->has_sidecar) {
             *copy = *w->segs[i];
+            w->segs[i]->sidecar = NULL;
             found = true;
         }
     pthread_mutex_unlock(&w->lock);
@@ -277,10 +279,15 @@ static bool write_sidecar(struct wal *w, const struct segment *s)
 {
     struct err e = ERR_INIT;
     struct sidecar sc;
-    bool good = !sidecar_build(w, s, &sc, &e) && !sidecar_write(w, &sc, &e);
-    int64_t first_ms = sc.first_ms;
+    bool good;
+    int64_t first_ms;
 
+    if (s->sidecar)
+        sc = *s->sidecar;
+    good = (s->sidecar || !sidecar_build(w, s, &sc, &e)) && !sidecar_write(w, &sc, &e);
+    first_ms = sc.first_ms;
     sidecar_free(&sc);
+    free(s->sidecar);
     if (!good && !helper_is_space_error(errno)) {
         fail(w, "a sidecar could not be written", &e);
         return false;

@@ -31,6 +31,7 @@ struct segment {
     bool damaged, scrub_told; /* damage found at a start or by the scrub; named by the scrub */
     int fd;                   /* of the active one and the spare, else -1 */
     struct wal_map *map;      /* made by the first reader */
+    struct sidecar *sidecar;  /* of one that was just sealed, to be written by the helper */
 };
 
 struct dedup;
@@ -73,6 +74,8 @@ struct wal {
     uint8_t *batch;
     size_t batch_n, batch_cap;
     uint32_t batch_count;
+    int64_t active_first_ms; /* wall time of the first record, when all were appended by us */
+    bool active_ours;
     uint64_t next_lsn, marked_lsn; /* durable_lsn that is on disk already */
     struct marker previous;        /* what the opening record of the active segment says */
     enum marker_kind opening;
@@ -219,6 +222,11 @@ void dedup_key(const uint8_t secret[16], const struct record *rec, uint8_t out[1
 bool dedup_find(struct dedup *d, const uint8_t key[16], int64_t now_ms,
                 struct sidecar_entry *found);
 void dedup_claim(struct dedup *d, const struct sidecar_entry *entry);
+/* Many at a time: their memory comes while the first are looked up. */
+void dedup_prefetch(const struct dedup *d, const uint8_t key[16]);
+/* What was claimed for these LSNs, the last of which is the last of all, in order; NULL when some
+ * may be missing. The caller frees it. */
+struct sidecar_entry *dedup_range(struct dedup *d, uint64_t first, uint64_t last, size_t *n);
 int64_t dedup_oldest_ms(const struct dedup *d);
 size_t dedup_count(const struct dedup *d);
 

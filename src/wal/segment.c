@@ -143,6 +143,9 @@ void segment_free(struct segment *s)
         io_close(s->fd);
     if (s->map)
         wal_release(s->map);
+    if (s->sidecar)
+        sidecar_free(s->sidecar);
+    free(s->sidecar);
     free(s);
 }
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from lab import (FOLDER, HOOKLINE, MIB, ROUNDS, SECONDS, SERVER, Server, against, alone, chill, folder, on_core, settle, tool)
+from lab import (FOLDER, HOOKLINE, LOAD, MIB, ROUNDS, SECONDS, SERVER, Server, against, alone, chill, folder, on_core, settle, tool)
 from client import signed
 
 RETAINED = 1 << 30
@@ -37,20 +37,20 @@ def lay_out(path):
 def append(row):
     path, log = os.path.join(FOLDER, 'fio'), folder('append')
     lay_out(path)
-    ours, base, block = [], [], None
+    ours, base, block, merged = [], [], None, None
     try:
         for _ in range(ROUNDS):
             settle()
-            r = tool('append', log, '-t', SECONDS)
+            r = tool('append', log, '-t', SECONDS, LOAD)
             shutil.rmtree(log)
-            block = r['group_bytes']
+            block, merged = r['group_bytes'], r['groups'] / r['commits']
             ours.append(r['groups'] * block / r['seconds'] / MIB)
             settle()
             base.append(fio(path, block) / MIB)
     finally:
         os.unlink(path)
         shutil.rmtree(log, ignore_errors=True)
-    return against(row, ours, base, {'group_bytes': block})
+    return against(row, ours, base, {'group_bytes': block, 'groups_a_commit': merged})
 
 
 def read_cold(path, count):

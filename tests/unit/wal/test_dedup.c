@@ -313,6 +313,60 @@ static void wrong_call(void **state)
     assert_int_equal(missing > 0, row->forgets);
 }
 
+/* The claims from an LSN on are all there, or it is told that they may not be. */
+static void check_range(struct dedup *d, size_t cap, size_t from)
+{
+    size_t n, want = claimed - from;
+    struct sidecar_entry *got = dedup_range(d, claims[from].lsn, claims[claimed - 1].lsn, &n);
+
+    if (want > cap) {
+        assert_null(got);
+        return;
+    }
+    if (!got) { /* only where nothing older is left to tell that these are all */
+        assert_true(want == cap);
+        return;
+    }
+    assert_int_equal(n, want);
+    for (size_t i = 0; i < n; i++) {
+        assert_memory_equal(got[i].key, claims[from + i].key, 16);
+        assert_int_equal(got[i].lsn, claims[from + i].lsn);
+        assert_int_equal(got[i].time_ms, claims[from + i].time_ms);
+        assert_int_equal(got[i].body_crc, claims[from + i].body_crc);
+    }
+    free(got);
+}
+
+static void ranges_are_whole(void **state UNUSED)
+{
+    static const size_t caps[] = { 0, 1, 127, 128, 129, 1001 };
+
+    for (size_t c = 0; c < ARRAY_LEN(caps); c++) {
+        struct dedup *d = new_index((int64_t)caps[c]);
+        for (uint64_t n = 0; n < 3000; n++) {
+            struct sidecar_entry e = entry_of(n, (int64_t)n);
+            claim(d, &e);
+            check_range(d, caps[c], (size_t)rnd() % claimed);
+        }
+        dedup_free(d);
+    }
+}
+
+static void an_unreadable_range_is_told(void **state UNUSED)
+{
+    struct dedup *d = new_index(1001);
+    size_t n;
+
+    for (uint64_t k = 0; k < 900; k++) {
+        struct sidecar_entry e = entry_of(k, 0);
+        claim(d, &e);
+    }
+    disk_reset(DISK_DEAD, 1);
+    assert_null(dedup_range(d, claims[1].lsn, claims[899].lsn, &n));
+    disk_reset(DISK_GOOD, 0);
+    dedup_free(d);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -320,6 +374,8 @@ int main(void)
         cmocka_unit_test(the_oldest_of_full_buckets_makes_room),
         cmocka_unit_test(buckets_fill_evenly),
         cmocka_unit_test(the_window_can_be_changed),
+        cmocka_unit_test(ranges_are_whole),
+        cmocka_unit_test(an_unreadable_range_is_told),
     };
 
     log_init(LOG_TEXT, LOG_ERROR);

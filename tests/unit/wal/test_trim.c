@@ -42,7 +42,8 @@ static void check_retained(struct box *b)
     assert_int_equal(wal_reader_open(&r, b->wal, i.first_lsn - 1, &e), 0);
     for (uint64_t lsn = i.first_lsn; lsn <= i.durable_lsn; lsn++) {
         enum wal_read what = wal_reader_next(r, &rec, NULL, &e);
-        if (what == WAL_READ_GONE) { /* the helper trims meanwhile: on with the first that is left */
+        if (what ==
+            WAL_READ_GONE) { /* the helper trims meanwhile: on with the first that is left */
             wal_info(b->wal, &i);
             assert_true(i.first_lsn > lsn);
             lsn = i.first_lsn - 1;
