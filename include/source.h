@@ -32,7 +32,10 @@ struct source_info {
     const char *path; /* as configured; may hold {token} */
     const char *provider;
     uint64_t body_bytes;                   /* 0: the global limit */
+    uint64_t sends_bytes;                  /* the largest body the provider sends; 0: not known */
     int status;                            /* 200, 202 or 204 */
+    int reject_status;                     /* of what is not genuine: 400, 401 or 403 */
+    bool open;                             /* nothing is asked for: anybody may send */
     bool handshake_get, handshake_options; /* methods beside POST that a handshake needs */
 };
 const struct source_info *source_info(const struct source_plan *p);
@@ -64,8 +67,9 @@ struct source_event {
     /* A handshake: answer this and log nothing. */
     bool handshake;
     int handshake_status;
-    const char *handshake_type;
+    const char *handshake_type; /* NULL: none */
     struct buf handshake_body;
+    struct buf handshake_headers; /* whole lines */
 };
 void source_event_free(struct source_event *ev);
 
@@ -93,7 +97,8 @@ struct source_outgoing {
     struct span id, type, subject; /* in: empty ones are made up */
     struct span body;              /* in: given, or typical for the type */
     int64_t now_ms;
-    struct buf headers; /* out: "Name: value\r\n" lines, signature included */
+    struct buf headers; /* in and out: "Name: value\r\n" lines, signature included */
+    struct buf query;   /* out: what the URL must carry behind its '?'; may be empty */
     struct buf text;    /* out: the body */
 };
 /* Signs as that provider would, with the first of the plan's secrets. */

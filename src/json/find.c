@@ -266,3 +266,20 @@ struct json_value json_find(struct span text, struct span path)
     json_find_all(text, &path, 1, &v);
     return v;
 }
+
+bool json_next(struct span *rest, struct json_value *element)
+{
+    const char *end = rest->p + rest->n, *p = token_blanks(rest->p, end);
+
+    if (p == end || (*p != '[' && *p != ','))
+        return false;
+    p = token_blanks(p + 1, end);
+    if (p == end || *p == ']')
+        return false;
+    *element = json_find(span_of(p, (size_t)(end - p)), SPAN_NONE); /* the value that begins here */
+    if (element->type == JSON_NONE)
+        return false;
+    p = element->raw.p + element->raw.n + (element->type == JSON_STRING);
+    *rest = span_of(p, (size_t)(end - p));
+    return true;
+}

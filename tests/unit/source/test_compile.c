@@ -86,7 +86,7 @@ static const struct bad_row {
       "t.yaml:2: type: Cookie holds a secret" },
     { "token without anything", "provider: token\n", "t.yaml:1: a token source needs secrets" },
     { "unknown key names the nearest", "provider: none\nsecrts: [x]\n", "did you mean secrets" },
-    { "status 500", "provider: none\nstatus: 500\n", "t.yaml:2: status is between" },
+    { "status 500", "provider: none\nstatus: 500\n", "t.yaml:2: status is 200, 202 or 204" },
     { "status 201", "provider: none\nstatus: 201\n", "t.yaml:2: status is 200, 202 or 204" },
     { "dedup by an id that is not sent", "provider: none\ndedup: id\n",
       "t.yaml:2: dedup: id, but" },
