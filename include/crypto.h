@@ -85,7 +85,7 @@ void crypto_keyset_print(const struct crypto_keyset *set, struct buf *out);   /*
 /* JSON Web Tokens (RFC 7519) in compact form (RFC 7515 7.1), checked as RFC 8725 advises. */
 enum crypto_jwt {
     CRYPTO_JWT_OK,
-    CRYPTO_JWT_MALFORMED,   /* no compact JWS of at most 16 KiB, crit, a member twice, ... */
+    CRYPTO_JWT_MALFORMED,   /* no compact JWS, over 16 KiB (header 4), crit, a member twice */
     CRYPTO_JWT_ALGORITHM,   /* none, HS256, one that is not allowed, or not that of the kid's key */
     CRYPTO_JWT_UNKNOWN_KID, /* newer keys may help; so when the set has no key of that kind */
     CRYPTO_JWT_BAD_SIGNATURE, /* without a kid newer keys may help */
@@ -119,7 +119,7 @@ const char *crypto_jwt_text(enum crypto_jwt outcome); /* for the refusals' log *
 /* The other direction, for trying and for tests. */
 struct crypto_private;
 struct crypto_private *crypto_private_generate(enum crypto_scheme scheme); /* RSA: 2048 bits */
-/* From PEM (PKCS#8 without a password), for Ed25519 also whsk_ + base64 of seed and public key. */
+/* From PEM without a password, for Ed25519 also whsk_ + base64 of seed and public key. */
 struct crypto_private *crypto_private_new(enum crypto_scheme scheme, struct span text,
                                           struct err *e);
 void crypto_private_free(struct crypto_private *k);
