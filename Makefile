@@ -93,6 +93,7 @@ examples: $(EXAMPLES)
 docs: $B/tests/gendocs
 	$B/tests/gendocs example >deploy/hookline.example.yaml
 	$B/tests/gendocs reference >docs/configuration.md
+	$B/tests/gendocs providers >docs/providers.md
 bench:
 	@scripts/deps bench
 	@$(MAKE) --no-print-directory V=release build/hookline $(BENCH)

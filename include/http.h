@@ -41,6 +41,7 @@ enum http_error {
     HTTP_ERR_OVERLOADED,
     HTTP_ERR_TOO_MANY_CONNECTIONS,
     HTTP_ERR_SHUTTING_DOWN,
+    HTTP_ERR_KEYS_UNAVAILABLE,
     HTTP_ERRORS
 };
 struct http_error_info {

@@ -53,6 +53,7 @@ enum verdict {
     VERDICT_MALFORMED,
     VERDICT_UNKNOWN_KEY,
     VERDICT_EXPIRED,
+    VERDICT_KEYS_UNAVAILABLE, /* nobody can tell now: 503, so that the sender tries again */
     VERDICTS
 };
 const char *verdict_name(enum verdict v); /* the metric label */
@@ -91,11 +92,14 @@ enum source_outcome source_outcome(const struct source_plan *p, struct span type
 const char *const *source_preset_names(void);     /* NULL-ended */
 struct span source_preset_text(const char *name); /* the block as YAML, SPAN_NONE when unknown */
 
+void source_docs(struct buf *out); /* docs/providers.md, of all of them */
+
 /* --- the other direction, for `hookline send` and the benchmarks ---------------------------------
  */
 struct source_outgoing {
     struct span id, type, subject; /* in: empty ones are made up */
     struct span body;              /* in: given, or typical for the type */
+    struct span key;               /* in: a private key, where the provider signs with one */
     int64_t now_ms;
     struct buf headers; /* in and out: "Name: value\r\n" lines, signature included */
     struct buf query;   /* out: what the URL must carry behind its '?'; may be empty */

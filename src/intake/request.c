@@ -292,6 +292,13 @@ static void reject(struct intake_thread *t, struct net_request *req, enum verdic
     refuse_as(t, req, status);
 }
 
+/* The provider's keys cannot be had: it is to send again, since nobody can tell. */
+static void reject_for_now(struct intake_thread *t, struct net_request *req)
+{
+    counter_add(&pending_of(req)->stats->part[t->number].rejected[VERDICT_KEYS_UNAVAILABLE], 1);
+    refuse(t, req, HTTP_ERR_KEYS_UNAVAILABLE);
+}
+
 static void answer_handshake(struct intake_thread *t, struct net_request *req)
 {
     count_code(t, pending_of(req)->stats, t->ev.handshake_status);
@@ -318,7 +325,9 @@ static void on_request(struct net_request *req, void *arg)
     if (t->ev.skew_ms != INT64_MIN)
         atomic_store_explicit(&p->stats->part[t->number].skew_ms, t->ev.skew_ms,
                               memory_order_relaxed);
-    if (v != VERDICT_OK)
+    if (v == VERDICT_KEYS_UNAVAILABLE)
+        reject_for_now(t, req);
+    else if (v != VERDICT_OK)
         reject(t, req, v, source_info(plan)->reject_status);
     else if (t->ev.handshake)
         answer_handshake(t, req);

@@ -42,9 +42,22 @@ static const struct cfg_key timestamp_keys[] = {
     { 0 }
 };
 
+#define J(m) (G(jwt.m) - G(jwt))
+static const struct cfg_key jwt_keys[] = {
+    { "algorithms", CFG_STRS, J(algorithms), .help = "`RS256`, `ES256`, `EdDSA`." },
+    { "issuer", CFG_STR, J(issuer), .help = "What `iss` must be; `issuer` is the stronger." },
+    { "claims", CFG_STRMAP, J(claims), .help = "Other claims and their values." },
+    { "body_hash", CFG_STR, J(body_hash), .help = "Claim that holds the SHA-256 of the body." },
+    { "expiry", CFG_STR, J(expiry),
+      .help = "Whether a token must say when it ends: `required` or `optional`." },
+    { "max_age", CFG_STR, J(max_age), .help = "How old a token may be by its `iat`." },
+    { 0 }
+};
+
 static const struct cfg_key signature_keys[] = {
     { "algorithm", CFG_STR, G(algorithm),
-      .help = "`hmac-sha256`, `hmac-sha1`, `hmac-sha512`, `token` or `none`." },
+      .help = "`hmac-sha256`, `hmac-sha1`, `hmac-sha512`, `ed25519`, `ecdsa-p256`, `rsa-sha256`, "
+              "`jwt`, `token` or `none`." },
     { "message", CFG_STR, G(message),
       .help = "What is signed: text with `{body}`, `{header:NAME}`, `{field:NAME}`, `{url}`, "
               "`{url+query}`, `{query:NAME}`, `{config:NAME}`, `{sha256hex:body}`, `{crc32:body}`, "
@@ -67,6 +80,7 @@ static const struct cfg_key signature_keys[] = {
     { "secret", CFG_SECTION, G(secret), .sub = secret_keys, .help = "How a secret becomes a key." },
     { "timestamp", CFG_SECTION, G(timestamp), .sub = timestamp_keys,
       .help = "Against old captures." },
+    { "jwt", CFG_SECTION, G(jwt), .sub = jwt_keys, .help = "What a JSON Web Token must say." },
     { 0 }
 };
 
@@ -130,6 +144,23 @@ static const struct cfg_key sample_keys[] = {
     { 0 }
 };
 
+#define A(m) (F(about.m) - F(about))
+static const struct cfg_key about_keys[] = {
+    { "title", CFG_STR, A(title), .help = "The provider's name." },
+    { "copy", CFG_STR, A(copy), .help = "What to copy from where." },
+    { "answers", CFG_STR, A(answers), .help = "What the provider does on our answers." },
+    { "note", CFG_STR, A(note), .help = "What else to know." },
+    { 0 }
+};
+
+static const struct cfg_key jwks_keys[] = {
+    { "url", CFG_STR, F(jwks.url) - F(jwks), .flags = PLACE_KEY,
+      .help = "Where it is fetched, over HTTPS." },
+    { "file", CFG_STR, F(jwks.file) - F(jwks), .flags = PLACE_KEY,
+      .help = "Or a file that holds it." },
+    { 0 }
+};
+
 static const struct cfg_key keys[] = {
     { "path", CFG_STR, F(path),
       .help = "Path of the endpoint; `/hooks/NAME` when left out. May hold `{token}`." },
@@ -138,6 +169,14 @@ static const struct cfg_key keys[] = {
     { "secrets", CFG_SECRETS, F(secrets),
       .help = "Signing secrets; several while rotating, any may match. `{ env: NAME, not_after: "
               "TIME }` or `{ file: PATH, not_after: TIME }` ends one." },
+    { "public_keys", CFG_STRS, F(public_keys),
+      .help = "The provider's public keys as it prints them: `whpk_...`, hex, base64, PEM; several "
+              "while rotating." },
+    { "jwks", CFG_SECTION, F(jwks), .sub = jwks_keys,
+      .help = "Or its JWK set, where `public_keys` is left out." },
+    { "audience", CFG_STR, F(audience), .help = "What `aud` of a JWT must hold." },
+    { "issuer", CFG_STR, F(issuer), .help = "What `iss` of a JWT must be; over the preset's." },
+    { "email", CFG_STR, F(email), .help = "What `email` of a JWT must be." },
     { "url", CFG_STR, F(url), .help = "Our public URL, where a provider signs it." },
     { "header", CFG_STR, F(header), .help = "Header in which a shared token stands." },
     { "path_token", CFG_SECRET, F(path_token),
@@ -147,7 +186,7 @@ static const struct cfg_key keys[] = {
     { "config", CFG_STRMAP, F(config),
       .help = "What `{config:NAME}` of the signed message stands for." },
     { "require", CFG_STRS, F(require),
-      .help = "Keys without which the provider is not safe: `header`, `path_token`, "
+      .help = "Keys without which the provider is not safe: `header`, `email`, `path_token`, "
               "`verify_token`; `none` leaves a preset's list out." },
     { "tolerance", CFG_STR, F(tolerance),
       .help = "How old a signed timestamp may be; over the preset's." },
@@ -183,6 +222,7 @@ static const struct cfg_key keys[] = {
     { "sends_bytes", CFG_STR, F(sends_bytes), .help = "The largest body the provider sends." },
     { "sample", CFG_SECTION, F(sample), .sub = sample_keys,
       .help = "What `hookline send` sends when no body is given." },
+    { "about", CFG_SECTION, F(about), .sub = about_keys, .help = "For docs/providers.md." },
     { 0 }
 };
 

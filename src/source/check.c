@@ -12,6 +12,10 @@ static const struct primitive primitives[] = {
     { "hmac-sha1", CRYPTO_SHA1, 20, &source_hmac },
     { "hmac-sha256", CRYPTO_SHA256, 32, &source_hmac },
     { "hmac-sha512", CRYPTO_SHA512, 64, &source_hmac },
+    { "ed25519", CRYPTO_ED25519, 64, &source_public },
+    { "ecdsa-p256", CRYPTO_ECDSA_P256, 0, &source_public },
+    { "rsa-sha256", CRYPTO_RSA_SHA256, 0, &source_public },
+    { "jwt", 0, 0, &source_jwt },
 };
 
 static const struct primitive *find_primitive(const char *name)
@@ -109,6 +113,72 @@ static void compile_secrets(struct compile *cc, struct check *c)
     }
 }
 
+static void add_public(struct compile *cc, struct check *c, unsigned schemes, size_t i)
+{
+    struct span text = span_str(cc->c.public_keys.v[i]);
+
+    for (int s = 0; schemes >> s; s++) {
+        struct crypto_public *k =
+            schemes & 1u << s ? crypto_public_new((enum crypto_scheme)s, text, &cc->key_err) : NULL;
+        if (!k)
+            continue;
+        c->publics[c->publics_n++] = k;
+        cc->key_taken[i] = true;
+        return;
+    }
+}
+
+void source_compile_publics(struct compile *cc, struct check *c, unsigned schemes)
+{
+    for (size_t i = 0; i < MIN(cc->c.public_keys.n, (size_t)SECRETS_MAX); i++)
+        add_public(cc, c, schemes, i);
+    if (c->publics_n)
+        c->set =
+            crypto_keyset_of((const struct crypto_public *const *)c->publics, NULL, c->publics_n);
+}
+
+/* Read here, so that a file that is of no use is an error of the configuration. */
+static void read_jwks(struct compile *cc)
+{
+    struct buf text = BUF_INIT;
+    struct err e = ERR_INIT;
+    char piece[4096];
+    FILE *f = fopen(cc->c.jwks.file, "re");
+    size_t n;
+
+    while (f && text.n <= CRYPTO_JWKS_MAX && (n = fread(piece, 1, sizeof piece, f)))
+        buf_add(&text, piece, n);
+    if (f)
+        fclose(f);
+    if (!f)
+        bad(cc, "jwks.file", "jwks.file %s cannot be read", cc->c.jwks.file);
+    else if (!(cc->p->file_set = crypto_keyset_new(buf_as_span(&text), &e)))
+        bad(cc, "jwks.file", "jwks.file %s: %s", cc->c.jwks.file, e.text);
+    buf_free(&text);
+}
+
+static void check_publics(struct compile *cc)
+{
+    const struct source_plan *p = cc->p;
+    bool asked = false;
+
+    if (cc->c.public_keys.n > SECRETS_MAX)
+        bad(cc, "public_keys", "more than %d public keys", SECRETS_MAX);
+    if (cc->c.jwks.url && cc->c.jwks.file)
+        bad(cc, "jwks", "jwks is one of url and file");
+    else if (cc->c.jwks.file)
+        read_jwks(cc);
+    for (size_t i = 0; i < p->checks_n; i++)
+        asked |= p->checks[i].kind && p->checks[i].kind->ops->takes_publics;
+    for (size_t i = 0; i < MIN(cc->c.public_keys.n, (size_t)SECRETS_MAX); i++)
+        if (!asked)
+            cfg_error(cc->errs, source_item(cc, "public_keys", i), "%s verifies with no public key",
+                      p->provider);
+        else if (!cc->key_taken[i])
+            cfg_error(cc->errs, source_item(cc, "public_keys", i), "public key %zu: %s", i + 1,
+                      cc->key_err.text);
+}
+
 /* --- where and how -------------------------------------------------------------------------------
  */
 
@@ -202,14 +272,11 @@ static void list_checks(struct compile *cc)
         add_check(cc, "signature", &cc->c.signature);
 }
 
-static bool wants_keys(const struct check *c)
+static bool can_be_made(const struct source_cfg *cfg, const struct check *c)
 {
-    return c->kind && (c->kind->ops->takes_secrets || c->kind->ops->takes_tokens);
-}
-
-static bool has_keys(const struct check *c)
-{
-    return c->secrets_n || !wants_keys(c);
+    if (c->kind->ops->takes_publics)
+        return !c->idle && (c->set || cfg->jwks.url || cfg->jwks.file);
+    return c->secrets_n || c->kind->ops == &source_none;
 }
 
 /* Of any_of those without a key are left out; what remains must be able to say yes, and no. */
@@ -217,20 +284,26 @@ static void settle(struct compile *cc)
 {
     struct source_plan *p = cc->p;
     bool token = p->checks[0].kind && p->checks[0].kind->ops->takes_tokens;
+    bool publics = p->checks[0].kind && p->checks[0].kind->ops->takes_publics;
     size_t kept = 0, before = p->checks_n;
 
     if (cc->errs->n > cc->errs_before)
         return;
     for (size_t i = 0; i < before; i++) {
-        if (has_keys(&p->checks[i]))
+        if (can_be_made(&cc->c, &p->checks[i])) {
             p->checks[kept++] = p->checks[i];
-        else if (p->all)
-            bad(cc, "secrets", "%s has no secret", p->checks[i].name);
+            continue;
+        }
+        if (p->all)
+            bad(cc, "secrets", "%s has no secret or key", p->checks[i].name);
+        source_check_release(&p->checks[i]);
     }
     p->checks_n = kept;
     if (kept || p->all)
         return;
-    if (!token)
+    if (publics)
+        bad(cc, "public_keys", "public_keys or jwks is missing: nothing could be verified");
+    else if (!token)
         bad(cc, "secrets", "secrets is missing: nothing could be verified");
     else if (!cc->c.path_token.bytes)
         bad(cc, "secrets", "a token source needs secrets, or a path with {token} and path_token");
@@ -275,6 +348,7 @@ void source_compile_checks(struct compile *cc)
     for (size_t i = 0; i < p->checks_n; i++)
         compile_check(cc, &p->checks[i]);
     check_none(cc);
+    check_publics(cc);
     for (size_t i = 0; i < p->checks_n; i++)
         timed |= p->checks[i].stamp.at.kind != PLACE_NOWHERE || p->checks[i].stamp.field.n;
     if (cc->c.tolerance && !timed)
@@ -287,6 +361,9 @@ void source_check_release(struct check *c)
 {
     for (size_t i = 0; i < c->secrets_n; i++)
         crypto_hmac_free(c->keys[i]);
+    for (size_t i = 0; i < c->publics_n; i++)
+        crypto_public_free(c->publics[i]);
+    crypto_keyset_free(c->set);
 }
 
 /* --- while it runs -------------------------------------------------------------------------------

@@ -177,6 +177,7 @@ static void check_required(struct compile *cc)
     } known[] = {
         { "none", true },
         { "header", c->header != NULL },
+        { "email", c->email != NULL },
         { "path_token", c->path_token.bytes != NULL },
         { "verify_token", c->verify_token.bytes != NULL },
     };
@@ -205,6 +206,24 @@ static bool names_object(struct compile *cc)
     return w == 2;
 }
 
+static bool asks_nothing(const struct source_plan *p)
+{
+    return p->checks_n && p->checks[0].kind && p->checks[0].kind->ops == &source_none;
+}
+
+static void warn_of_captures(struct compile *cc)
+{
+    const struct source_plan *p = cc->p;
+
+    if (p->dedup != SOURCE_DEDUP_OFF || p->timed || cc->c.dedup == SOURCE_DEDUP_OFF ||
+        asks_nothing(p) || cc->errs->n > cc->errs_before)
+        return;
+    cfg_error(cc->warns, source_node(cc, "dedup"),
+              "%s signs no time and nothing tells a repeat: a capture can be sent again for ever; "
+              "`dedup: body` stops it within dedup.window, `dedup: off` accepts it",
+              p->provider);
+}
+
 static void compile_dedup(struct compile *cc, int64_t window_ms)
 {
     struct source_plan *p = cc->p;
@@ -226,12 +245,7 @@ static void compile_dedup(struct compile *cc, int64_t window_ms)
             cc->warns, at,
             "%s tries again for %s; dedup.window is shorter, late repeats are published again",
             p->provider, cc->c.retries);
-    if (p->dedup == SOURCE_DEDUP_OFF && !p->timed && p->checks_n &&
-        cc->c.dedup != SOURCE_DEDUP_OFF && p->checks[0].kind->ops != &source_none)
-        cfg_error(cc->warns, source_node(cc, "dedup"),
-                  "%s signs no time and nothing tells a repeat: a capture can be sent again for "
-                  "ever; `dedup: body` stops it within dedup.window, `dedup: off` accepts it",
-                  p->provider);
+    warn_of_captures(cc);
 }
 
 static int status_of(struct compile *cc, const char *key, const char *text, const char *allowed,
@@ -263,7 +277,7 @@ static void compile_info(struct compile *cc)
         .status = status_of(cc, "status", cc->c.status, "200, 202 or 204", 200),
         .reject_status =
             status_of(cc, "reject_status", cc->c.reject_status, "400, 401 or 403", 401),
-        .open = p->checks_n && p->checks[0].kind->ops == &source_none && !p->path_token.n,
+        .open = asks_nothing(p) && !p->path_token.n,
         .handshake_get = p->shake.on && p->shake.method == METHOD_GET,
         .handshake_options = p->shake.on && p->shake.method == METHOD_OPTIONS,
     };
@@ -325,6 +339,7 @@ void source_plan_free(struct source_plan *p)
         return;
     for (size_t i = 0; i < p->checks_n; i++)
         source_check_release(&p->checks[i]);
+    crypto_keyset_free(p->file_set);
     cfg_release(source_cfg_keys(), p->preset);
     free(p->preset);
     free(p->own);

@@ -24,6 +24,11 @@ struct signature_cfg {
     struct {
         char *header, *field, *path, *unit, *tolerance, *future, *missing;
     } timestamp;
+    struct {
+        struct cfg_strs algorithms;
+        struct cfg_strmap claims;
+        char *issuer, *body_hash, *expiry, *max_age;
+    } jwt;
 };
 
 struct source_cfg { /* NULL: not said here, the preset decides */
@@ -31,7 +36,11 @@ struct source_cfg { /* NULL: not said here, the preset decides */
     struct cfg_secrets secrets;
     struct cfg_secret path_token, verify_token;
     uint64_t body_bytes;
-    struct cfg_strs keep_headers, require;
+    struct cfg_strs keep_headers, require, public_keys;
+    struct {
+        char *url, *file;
+    } jwks;
+    char *audience, *issuer, *email;
     struct cfg_strmap config;
     int dedup;
     struct signature_cfg signature;
@@ -49,6 +58,9 @@ struct source_cfg { /* NULL: not said here, the preset decides */
         char *id, *type, *subject, *content_type;
         struct cfg_strmap bodies;
     } sample;
+    struct {
+        char *title, *copy, *answers, *note;
+    } about;
 };
 
 /* The user's settings over the preset's, as borrowed pointers; same shape. */
@@ -65,6 +77,7 @@ enum unit { UNIT_S, UNIT_MS, UNIT_ISO8601 };
 #define SECRETS_MAX 8
 #define CHECKS_MAX 4
 #define CANDIDATES_MAX 16
+#define CLAIMS_MAX 8
 #define PATHS_MAX 8
 #define KEPT_MAX 32
 #define SHAKE_PARTS_MAX 8
@@ -114,6 +127,13 @@ struct check {
     struct span tokens[SECRETS_MAX];
     int64_t not_after_ms[SECRETS_MAX]; /* INT64_MAX: for ever */
     size_t secrets_n;
+    struct crypto_public *publics[SECRETS_MAX];
+    size_t publics_n;
+    struct crypto_keyset *set;     /* of them; NULL: the source's JWK set */
+    struct crypto_jwt_rules rules; /* but for its claims */
+    struct crypto_claim claims[CLAIMS_MAX];
+    size_t claims_n;
+    bool idle;        /* could not be made by these settings, which is no error beside others */
     struct span each; /* of a token in the elements of an array: the path within one */
 };
 
@@ -139,8 +159,9 @@ struct source_plan {
 
     struct check checks[CHECKS_MAX];
     size_t checks_n;
-    bool all;   /* all of them, else any */
-    bool timed; /* a time is signed */
+    struct crypto_keyset *file_set; /* of jwks.file */
+    bool all;                       /* all of them, else any */
+    bool timed;                     /* a time is signed */
     struct span path_token, verify_token;
 
     struct place id, type, subject;
@@ -163,6 +184,8 @@ struct compile {
     const char *prefix; /* of the check that is being made: "signature", "any_of.NAME" */
     struct err_list *errs, *warns;
     size_t errs_before;
+    bool key_taken[SECRETS_MAX]; /* of public_keys: some check can use it */
+    struct err key_err;          /* why the last one could not */
 };
 /* Where a dotted key stands in the user's block; what is not there (it comes from the preset, or is
  * missing) is said of the line above it. */
@@ -187,6 +210,8 @@ void source_compile_message(struct compile *cc, struct check *c);
 void source_compile_stamp(struct compile *cc, struct check *c);
 void source_compile_shake(struct compile *cc);
 void source_check_release(struct check *c);
+/* The public keys of these schemes (bits 1u << scheme) for this check. */
+void source_compile_publics(struct compile *cc, struct check *c, unsigned schemes);
 
 /* --- running it ----------------------------------------------------------------------------------
  */
@@ -209,8 +234,9 @@ struct primitive_ops {
     int (*sign)(struct sign *s, const struct check *c, struct err *e);
     bool takes_tokens;  /* secrets as they stand */
     bool takes_secrets; /* secrets as keys of an HMAC */
+    bool takes_publics; /* public keys or a JWK set */
 };
-extern const struct primitive_ops source_none, source_token, source_hmac;
+extern const struct primitive_ops source_none, source_token, source_hmac, source_public, source_jwt;
 
 /* A header that decides about the delivery may come once; the same text again is tolerated only for
  * signatures, where a proxy may have doubled the line. */
@@ -243,6 +269,13 @@ enum verdict source_check_stamp(struct verify *v, const struct check *c);
 /* Whether the body's hash stands where the message, which holds only that, takes it from. */
 enum verdict source_check_body_hash(struct verify *v, const struct check *c);
 
+/* "Bearer TOKEN": takes the scheme with its blank off the value. */
+bool source_is_scheme(struct span *value, struct span scheme);
+/* The keys of a check; NULL: they cannot be had now. Held until the request is judged. */
+const struct crypto_keyset *source_keyset(struct verify *v, const struct check *c);
+/* The right key was not there: asks for newer ones. `verdict` unless they are on their way. */
+enum verdict source_newer_keys(struct verify *v, const struct check *c, enum verdict verdict);
+
 /* A handshake that no signature comes with: whether this is one, and then the verdict. */
 bool source_shake_open(struct verify *v, enum verdict *verdict);
 /* The other handshakes, of a request that was verified. */
@@ -262,3 +295,6 @@ struct sign {
 void source_sign_put(struct sign *s, const struct check *c, struct span raw);
 MUST_CHECK int source_sign_message(struct sign *s, const struct check *c, struct span *parts,
                                    struct err *e);
+/* The private key that was given, for that scheme; NULL and e. */
+struct crypto_private *source_private(const struct sign *s, enum crypto_scheme scheme,
+                                      struct err *e);

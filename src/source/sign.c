@@ -223,6 +223,17 @@ int source_sign_message(struct sign *s, const struct check *c, struct span *part
     return 0;
 }
 
+struct crypto_private *source_private(const struct sign *s, enum crypto_scheme scheme,
+                                      struct err *e)
+{
+    if (!s->o->key.n) {
+        err_set(e, EXIT_BAD_USAGE, "provider %s signs with a private key, which is not given",
+                s->p->provider);
+        return NULL;
+    }
+    return crypto_private_new(scheme, s->o->key, e);
+}
+
 /* RFC 4648 section 5, without padding, as most write it. */
 static void add_base64url(struct buf *out, struct span raw)
 {
@@ -269,11 +280,28 @@ static int sign_with(struct draft *d, size_t i, struct err *e)
     return rc;
 }
 
-/* With the first check of any_of, or with all of all_of. */
+/* With the first check of any_of that can be signed, or with all of all_of. */
+static int sign_checks(struct draft *d, struct err *e)
+{
+    const struct source_plan *p = d->s.p;
+    size_t headers = d->s.o->headers.n, query = d->s.o->query.n, made = d->n;
+    int rc = -1;
+
+    for (size_t i = 0; i < p->checks_n && (p->all ? rc == 0 || i == 0 : rc != 0); i++) {
+        if (rc) {
+            d->s.o->headers.n = headers;
+            d->s.o->query.n = query;
+            d->n = made;
+        }
+        rc = sign_with(d, i, e);
+    }
+    return rc;
+}
+
 int source_sign(const struct source_plan *p, struct source_outgoing *o, struct err *e)
 {
     struct draft *d = xcalloc(1, sizeof *d);
-    int rc = 0;
+    int rc;
 
     d->s.p = p;
     d->s.o = o;
@@ -283,8 +311,7 @@ int source_sign(const struct source_plan *p, struct source_outgoing *o, struct e
         o->subject = p->own->sample.subject ? span_str(p->own->sample.subject) : S("job-1");
     make_id(d);
     make_body(&d->s);
-    for (size_t i = 0; i < (p->all ? p->checks_n : 1) && !rc; i++)
-        rc = sign_with(d, i, e);
+    rc = sign_checks(d, e);
     for (size_t i = 0; i < d->n && !rc; i++)
         buf_printf(&o->headers, "%.*s: %.*s\r\n", SPAN_FMT(d->headers[i].name),
                    SPAN_FMT(d->headers[i].value));

@@ -67,7 +67,7 @@ static enum verdict verify_each(struct verify *v, const struct check *c)
     return n ? worst : VERDICT_UNSIGNED;
 }
 
-static bool is_scheme(struct span *value, struct span scheme)
+bool source_is_scheme(struct span *value, struct span scheme)
 {
     if (value->n <= scheme.n || !span_ieq(span_of(value->p, scheme.n), scheme))
         return false;
@@ -93,9 +93,9 @@ static enum verdict verify(struct verify *v, const struct check *c)
     case SCHEME_NONE:
         return compare(v, c, value);
     case SCHEME_BEARER:
-        return is_scheme(&value, S("bearer ")) ? compare(v, c, value) : VERDICT_MALFORMED;
+        return source_is_scheme(&value, S("bearer ")) ? compare(v, c, value) : VERDICT_MALFORMED;
     case SCHEME_BASIC:
-        n = is_scheme(&value, S("basic "))
+        n = source_is_scheme(&value, S("basic "))
                 ? crypto_from_base64(value, false, false, basic, BASIC_MAX)
                 : -1;
         return n < 0 ? VERDICT_MALFORMED : compare(v, c, span_of(basic, (size_t)n));

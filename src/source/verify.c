@@ -16,6 +16,7 @@ static const char *const names[VERDICTS] = {
     [VERDICT_MALFORMED] = "malformed",
     [VERDICT_UNKNOWN_KEY] = "unknown_key",
     [VERDICT_EXPIRED] = "expired",
+    [VERDICT_KEYS_UNAVAILABLE] = "keys_unavailable",
 };
 
 const char *verdict_name(enum verdict v)
@@ -84,11 +85,23 @@ enum verdict source_at(struct verify *v, const struct place *place, bool same_te
         *out = source_json_text(v, source_json(v, place->slot));
         break;
     case PLACE_QUERY:
-        if (http_query_get(http_query(v->req, v->bytes), place->name, &v->ev->scratch))
+        if (http_query_get(http_query(v->req, v->bytes), place->name, &v->ev->scratch) &&
+            v->ev->scratch.n > at)
             *out = span_of(v->ev->scratch.p + at, v->ev->scratch.n - at);
         break;
     }
     return VERDICT_OK;
+}
+
+const struct crypto_keyset *source_keyset(struct verify *v, const struct check *c)
+{
+    return c->set ? c->set : v->p->file_set;
+}
+
+enum verdict source_newer_keys(struct verify *v UNUSED, const struct check *c UNUSED,
+                               enum verdict verdict)
+{
+    return verdict;
 }
 
 /* --- genuine or not ------------------------------------------------------------------------------
