@@ -5,7 +5,7 @@ V       ?= release
 B       := build/$(V)
 VERSION := $(shell cat VERSION)
 
-PKGS    := libevent libevent_pthreads rdkafka hiredis openssl yaml-0.1 libcurl
+PKGS    := libevent libevent_pthreads rdkafka hiredis openssl jansson yaml-0.1 libcurl
 CFLAGS  ?= -O2 -g
 OPT.release :=
 OPT.asan    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

@@ -3,7 +3,7 @@
  * OpenSSL's EVP: copying an EVP_MD_CTX takes a lock and an allocation, which cost more than hashing
  * a webhook. The low-level functions are marked as deprecated since OpenSSL 3.0 and still there. */
 #define OPENSSL_SUPPRESS_DEPRECATED
-#include "crypto.h"
+#include "room.h"
 
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
@@ -76,14 +76,20 @@ static void finish(enum crypto_hash hash, union state *s, uint8_t *out)
     }
 }
 
-size_t crypto_hash(enum crypto_hash hash, struct span data, uint8_t *out)
+size_t hash_parts(enum crypto_hash hash, const struct span *parts, size_t n, uint8_t *out)
 {
     union state s;
 
     start(hash, &s);
-    add(hash, &s, data.p, data.n);
+    for (size_t i = 0; i < n; i++)
+        add(hash, &s, parts[i].p, parts[i].n);
     finish(hash, &s, out);
     return sizes[hash].bytes;
+}
+
+size_t crypto_hash(enum crypto_hash hash, struct span data, uint8_t *out)
+{
+    return hash_parts(hash, &data, 1, out);
 }
 
 /* RFC 2104: the key, hashed when longer than a block, then padded with zeros. */
