@@ -216,7 +216,8 @@ struct fetch *fetch_start(struct fetcher *f, const char *url, const struct fetch
     struct fetch *x = xcalloc(1, sizeof *x);
 
     *x = (struct fetch){ .fetcher = f,
-                         .text = xstrdup(url),
+                         .text = span_dup(
+                             span_of(url, strcspn(url, "?"))), /* a query may hold a token */
                          .ca_file = r->ca_file ? xstrdup(r->ca_file) : NULL,
                          .done = done,
                          .arg = arg,
@@ -225,7 +226,7 @@ struct fetch *fetch_start(struct fetcher *f, const char *url, const struct fetch
                          .allow_private = r->allow_private };
     TAILQ_INSERT_TAIL(&f->all, x, all);
     if (fetch_parse(url, r, &x->url, &x->e)) {
-        err_wrap(&x->e, "%s", url);
+        err_wrap(&x->e, "%s", x->text);
         fetcher_wake(f);
         return x;
     }
