@@ -8,6 +8,7 @@
 
 #include "cfg.h"
 #include "http.h"
+#include "keys.h"
 
 /* The settings of one source: the user's keys and the preset language. Private but for what intake
  * and cli need. */
@@ -25,6 +26,13 @@ struct source_plan *source_compile(const char *name, const struct source_cfg *cf
                                    const struct cfg_node *at, int64_t dedup_window_ms,
                                    struct err_list *errs, struct err_list *warns);
 void source_plan_free(struct source_plan *p);
+
+/* Has the plan's JWK set fetched, or its file watched; nothing to do where it has none. Until then,
+ * and where they were never had, its deliveries are VERDICT_KEYS_UNAVAILABLE. The keys must outlive
+ * the plan, or be forgotten first. */
+MUST_CHECK int source_register_keys(struct source_plan *p, struct keys *k, struct err *e);
+void source_forget_keys(struct source_plan *p);
+bool source_wants_keys(const struct source_plan *p);
 
 /* What intake needs to know of a plan. */
 struct source_info {

@@ -158,6 +158,10 @@ static const struct cfg_key jwks_keys[] = {
       .help = "Where it is fetched, over HTTPS." },
     { "file", CFG_STR, F(jwks.file) - F(jwks), .flags = PLACE_KEY,
       .help = "Or a file that holds it." },
+    { "ca_file", CFG_STR, F(jwks.ca_file) - F(jwks),
+      .help = "Certificates (PEM) that the server's must lead to; the system's when left out." },
+    { "allow_private", CFG_BOOL, F(jwks.allow_private) - F(jwks), "false",
+      .help = "Whether the server may have an address of a private network." },
     { 0 }
 };
 

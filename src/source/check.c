@@ -113,72 +113,6 @@ static void compile_secrets(struct compile *cc, struct check *c)
     }
 }
 
-static void add_public(struct compile *cc, struct check *c, unsigned schemes, size_t i)
-{
-    struct span text = span_str(cc->c.public_keys.v[i]);
-
-    for (int s = 0; schemes >> s; s++) {
-        struct crypto_public *k =
-            schemes & 1u << s ? crypto_public_new((enum crypto_scheme)s, text, &cc->key_err) : NULL;
-        if (!k)
-            continue;
-        c->publics[c->publics_n++] = k;
-        cc->key_taken[i] = true;
-        return;
-    }
-}
-
-void source_compile_publics(struct compile *cc, struct check *c, unsigned schemes)
-{
-    for (size_t i = 0; i < MIN(cc->c.public_keys.n, (size_t)SECRETS_MAX); i++)
-        add_public(cc, c, schemes, i);
-    if (c->publics_n)
-        c->set =
-            crypto_keyset_of((const struct crypto_public *const *)c->publics, NULL, c->publics_n);
-}
-
-/* Read here, so that a file that is of no use is an error of the configuration. */
-static void read_jwks(struct compile *cc)
-{
-    struct buf text = BUF_INIT;
-    struct err e = ERR_INIT;
-    char piece[4096];
-    FILE *f = fopen(cc->c.jwks.file, "re");
-    size_t n;
-
-    while (f && text.n <= CRYPTO_JWKS_MAX && (n = fread(piece, 1, sizeof piece, f)))
-        buf_add(&text, piece, n);
-    if (f)
-        fclose(f);
-    if (!f)
-        bad(cc, "jwks.file", "jwks.file %s cannot be read", cc->c.jwks.file);
-    else if (!(cc->p->file_set = crypto_keyset_new(buf_as_span(&text), &e)))
-        bad(cc, "jwks.file", "jwks.file %s: %s", cc->c.jwks.file, e.text);
-    buf_free(&text);
-}
-
-static void check_publics(struct compile *cc)
-{
-    const struct source_plan *p = cc->p;
-    bool asked = false;
-
-    if (cc->c.public_keys.n > SECRETS_MAX)
-        bad(cc, "public_keys", "more than %d public keys", SECRETS_MAX);
-    if (cc->c.jwks.url && cc->c.jwks.file)
-        bad(cc, "jwks", "jwks is one of url and file");
-    else if (cc->c.jwks.file)
-        read_jwks(cc);
-    for (size_t i = 0; i < p->checks_n; i++)
-        asked |= p->checks[i].kind && p->checks[i].kind->ops->takes_publics;
-    for (size_t i = 0; i < MIN(cc->c.public_keys.n, (size_t)SECRETS_MAX); i++)
-        if (!asked)
-            cfg_error(cc->errs, source_item(cc, "public_keys", i), "%s verifies with no public key",
-                      p->provider);
-        else if (!cc->key_taken[i])
-            cfg_error(cc->errs, source_item(cc, "public_keys", i), "public key %zu: %s", i + 1,
-                      cc->key_err.text);
-}
-
 /* --- where and how -------------------------------------------------------------------------------
  */
 
@@ -213,7 +147,7 @@ static void compile_words(struct compile *cc, struct check *c)
     if (sep.n > 1)
         bad_check(cc, "separator", "signature.separator is one byte");
     c->encoding = (enum encoding)MAX(e, 0);
-    c->scheme = MAX(s, 0);
+    c->scheme = (enum token_scheme)MAX(s, 0);
     c->separator = sep.n ? sep.p[0] : '\0';
     c->field = span_str(c->cfg->field);
     c->body_hash = span_str(c->cfg->body_hash);
@@ -348,7 +282,7 @@ void source_compile_checks(struct compile *cc)
     for (size_t i = 0; i < p->checks_n; i++)
         compile_check(cc, &p->checks[i]);
     check_none(cc);
-    check_publics(cc);
+    source_check_publics(cc);
     for (size_t i = 0; i < p->checks_n; i++)
         timed |= p->checks[i].stamp.at.kind != PLACE_NOWHERE || p->checks[i].stamp.field.n;
     if (cc->c.tolerance && !timed)

@@ -339,6 +339,7 @@ void source_plan_free(struct source_plan *p)
         return;
     for (size_t i = 0; i < p->checks_n; i++)
         source_check_release(&p->checks[i]);
+    source_forget_keys(p);
     crypto_keyset_free(p->file_set);
     cfg_release(source_cfg_keys(), p->preset);
     free(p->preset);

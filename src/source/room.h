@@ -37,8 +37,9 @@ struct source_cfg { /* NULL: not said here, the preset decides */
     struct cfg_secret path_token, verify_token;
     uint64_t body_bytes;
     struct cfg_strs keep_headers, require, public_keys;
-    struct {
-        char *url, *file;
+    struct jwks_cfg {
+        char *url, *file, *ca_file;
+        bool allow_private;
     } jwks;
     char *audience, *issuer, *email;
     struct cfg_strmap config;
@@ -109,7 +110,7 @@ struct check {
     const char *name; /* "signature", or that in any_of, all_of */
     struct place at;  /* where the signature or the token stands */
     struct span field, body_hash;
-    enum { SCHEME_NONE, SCHEME_BEARER, SCHEME_BASIC } scheme;
+    enum token_scheme { SCHEME_NONE, SCHEME_BEARER, SCHEME_BASIC } scheme;
     char separator; /* 0: one signature */
     enum encoding encoding;
     struct part parts[PARTS_MAX];
@@ -159,7 +160,8 @@ struct source_plan {
 
     struct check checks[CHECKS_MAX];
     size_t checks_n;
-    struct crypto_keyset *file_set; /* of jwks.file */
+    struct crypto_keyset *file_set; /* of jwks.file, until it is watched */
+    struct keys_set *jwks;          /* NULL: none, or not registered */
     bool all;                       /* all of them, else any */
     bool timed;                     /* a time is signed */
     struct span path_token, verify_token;
@@ -210,6 +212,7 @@ void source_compile_message(struct compile *cc, struct check *c);
 void source_compile_stamp(struct compile *cc, struct check *c);
 void source_compile_shake(struct compile *cc);
 void source_check_release(struct check *c);
+void source_check_publics(struct compile *cc);
 /* The public keys of these schemes (bits 1u << scheme) for this check. */
 void source_compile_publics(struct compile *cc, struct check *c, unsigned schemes);
 
@@ -222,6 +225,7 @@ struct verify {
     int64_t now_ms;
     struct source_event *ev;
     struct span signature; /* of the check that is being made */
+    struct keys_doc *doc;  /* held while the request is judged */
     struct json_value json[PATHS_MAX];
     bool scanned;
 };

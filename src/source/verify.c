@@ -95,13 +95,16 @@ enum verdict source_at(struct verify *v, const struct place *place, bool same_te
 
 const struct crypto_keyset *source_keyset(struct verify *v, const struct check *c)
 {
-    return c->set ? c->set : v->p->file_set;
+    if (c->set || !v->p->jwks)
+        return c->set ? c->set : v->p->file_set;
+    if (!v->doc)
+        v->doc = keys_hold(v->p->jwks);
+    return v->doc ? v->doc->set : NULL;
 }
 
-enum verdict source_newer_keys(struct verify *v UNUSED, const struct check *c UNUSED,
-                               enum verdict verdict)
+enum verdict source_newer_keys(struct verify *v, const struct check *c, enum verdict verdict)
 {
-    return verdict;
+    return !c->set && v->p->jwks && keys_wanted(v->p->jwks) ? VERDICT_KEYS_UNAVAILABLE : verdict;
 }
 
 /* --- genuine or not ------------------------------------------------------------------------------
@@ -221,6 +224,7 @@ enum verdict source_verify(const struct source_plan *p, const struct http_reques
     v.ev = ev;
     v.signature = SPAN_NONE;
     v.scanned = false;
+    v.doc = NULL;
     forget(ev);
     ev->skew_ms = INT64_MIN;
     if (!path_token_fits(p, path_token))
@@ -232,6 +236,8 @@ enum verdict source_verify(const struct source_plan *p, const struct http_reques
     }
     if (verdict != VERDICT_OK)
         forget(ev);
+    if (v.doc)
+        keys_release(v.doc);
     return verdict;
 }
 
