@@ -102,6 +102,16 @@ struct span source_preset_text(const char *name); /* the block as YAML, SPAN_NON
 
 void source_docs(struct buf *out); /* docs/providers.md, of all of them */
 
+/* What its provider would hand out, to try a preset with. What it has none of stays empty. */
+struct source_pair {
+    struct buf secret;  /* for `secrets` and `hookline send --secret` */
+    struct buf private; /* PEM, for `hookline send --key` */
+    struct buf public;  /* for `public_keys` */
+    struct buf jwks;    /* or for `jwks` */
+};
+MUST_CHECK int source_keygen(const char *preset, struct source_pair *out, struct err *e);
+void source_pair_free(struct source_pair *p);
+
 /* --- the other direction, for `hookline send` and the benchmarks ---------------------------------
  */
 struct source_outgoing {
@@ -110,9 +120,9 @@ struct source_outgoing {
     struct span key;               /* in: a private key, where the provider signs with one */
     int64_t now_ms;
     struct buf headers; /* in and out: "Name: value\r\n" lines, signature included */
-    struct buf query;   /* out: what the URL must carry behind its '?'; may be empty */
+    struct buf query;   /* in and out: what the URL carries behind its '?'; may be empty */
     struct buf text;    /* out: the body */
 };
-/* Signs as that provider would, with the first of the plan's secrets. */
+/* Signs as that provider would, with the first of the plan's secrets or the given key. */
 MUST_CHECK int source_sign(const struct source_plan *p, struct source_outgoing *out, struct err *e);
 void source_outgoing_free(struct source_outgoing *out);

@@ -18,7 +18,7 @@ static const struct primitive primitives[] = {
     { "jwt", 0, 0, &source_jwt },
 };
 
-static const struct primitive *find_primitive(const char *name)
+const struct primitive *source_find_primitive(const char *name)
 {
     for (size_t i = 0; i < ARRAY_LEN(primitives); i++)
         if (name && !strcmp(name, primitives[i].name))
@@ -161,7 +161,7 @@ static void compile_check(struct compile *cc, struct check *c)
     snprintf(prefix, sizeof prefix, "%s%s", named ? cc->p->all ? "all_of." : "any_of." : "",
              c->name);
     cc->prefix = prefix;
-    c->kind = find_primitive(c->cfg->algorithm);
+    c->kind = source_find_primitive(c->cfg->algorithm);
     if (c->kind) {
         compile_where(cc, c);
         compile_words(cc, c);
@@ -242,7 +242,7 @@ static void settle(struct compile *cc)
     else if (!cc->c.path_token.bytes)
         bad(cc, "secrets", "a token source needs secrets, or a path with {token} and path_token");
     else /* the token of the path is all there is, and is asked for in any case */
-        p->checks[p->checks_n++] = (struct check){ .kind = find_primitive("none"),
+        p->checks[p->checks_n++] = (struct check){ .kind = source_find_primitive("none"),
                                                    .name = "path_token",
                                                    .cfg = &p->merged[0] };
 }

@@ -207,6 +207,7 @@ void source_keep(struct compile *cc, const struct cfg_node *at, struct span name
 bool source_is_secret(const struct source_plan *p, struct span name);
 struct place source_path_place(struct compile *cc, const struct cfg_node *at, const char *path);
 
+const struct primitive *source_find_primitive(const char *name); /* NULL: none of that name */
 void source_compile_checks(struct compile *cc);
 void source_compile_message(struct compile *cc, struct check *c);
 void source_compile_stamp(struct compile *cc, struct check *c);
