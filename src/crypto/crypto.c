@@ -173,43 +173,73 @@ ssize_t crypto_from_hex(struct span text, uint8_t *out, size_t cap)
     return (ssize_t)(text.n / 2);
 }
 
-static int base64_digit(char c, bool url)
+/* 255 is no digit. */
+static uint8_t base64_digit(char c, bool url)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    if (c == (url ? '-' : '+'))
-        return 62;
-    return c == (url ? '_' : '/') ? 63 : -1;
+    static const uint8_t digits[2][128] = {
+        { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+          255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+          255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 62,  255, 255, 255, 63,
+          52,  53,  54,  55,  56,  57,  58,  59,  60,  61,  255, 255, 255, 255, 255, 255,
+          255, 0,   1,   2,   3,   4,   5,   6,   7,   8,   9,   10,  11,  12,  13,  14,
+          15,  16,  17,  18,  19,  20,  21,  22,  23,  24,  25,  255, 255, 255, 255, 255,
+          255, 26,  27,  28,  29,  30,  31,  32,  33,  34,  35,  36,  37,  38,  39,  40,
+          41,  42,  43,  44,  45,  46,  47,  48,  49,  50,  51,  255, 255, 255, 255, 255 },
+        { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+          255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+          255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 62,  255, 255,
+          52,  53,  54,  55,  56,  57,  58,  59,  60,  61,  255, 255, 255, 255, 255, 255,
+          255, 0,   1,   2,   3,   4,   5,   6,   7,   8,   9,   10,  11,  12,  13,  14,
+          15,  16,  17,  18,  19,  20,  21,  22,  23,  24,  25,  255, 255, 255, 255, 63,
+          255, 26,  27,  28,  29,  30,  31,  32,  33,  34,  35,  36,  37,  38,  39,  40,
+          41,  42,  43,  44,  45,  46,  47,  48,  49,  50,  51,  255, 255, 255, 255, 255 },
+    };
+
+    return (uint8_t)c < 128 ? digits[url][(uint8_t)c] : 255;
+}
+
+/* Four digits, or fewer at the end; -1 where one is none. */
+static int32_t base64_group(const char *p, size_t n, bool url)
+{
+    uint32_t bits = 0;
+    uint8_t odd = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint8_t v = base64_digit(p[i], url);
+        odd |= v;
+        bits = bits << 6 | (v & 63);
+    }
+    return odd & 128 ? -1 : (int32_t)bits;
 }
 
 /* RFC 4648; bits left over in the last digit must be zero, so that every value has one text. */
 ssize_t crypto_from_base64(struct span text, bool url, bool padding_optional, uint8_t *out,
                            size_t cap)
 {
-    size_t digits = text.n, n = 0;
-    uint32_t bits = 0;
-    unsigned have = 0;
+    size_t digits = text.n, n = 0, left;
+    int32_t bits;
 
     while (digits && text.n - digits < 2 && text.p[digits - 1] == '=')
         digits--;
-    if (digits % 4 == 1 || (text.n % 4 && (!padding_optional || digits != text.n)))
+    left = digits % 4;
+    if (left == 1 || (text.n % 4 && (!padding_optional || digits != text.n)) ||
+        digits / 4 * 3 + (left ? left - 1 : 0) > cap)
         return -1;
-    for (size_t i = 0; i < digits; i++) {
-        int v = base64_digit(text.p[i], url);
-        if (v < 0)
+    for (size_t i = 0; i + 4 <= digits; i += 4, n += 3) {
+        if ((bits = base64_group(text.p + i, 4, url)) < 0)
             return -1;
-        bits = bits << 6 | (uint32_t)v;
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            if (n == cap)
-                return -1;
-            out[n++] = (uint8_t)(bits >> have);
-        }
+        out[n] = (uint8_t)(bits >> 16);
+        out[n + 1] = (uint8_t)(bits >> 8);
+        out[n + 2] = (uint8_t)bits;
     }
-    return bits & ((1u << have) - 1) ? -1 : (ssize_t)n;
+    bits = base64_group(text.p + digits - left, left, url);
+    if (bits < 0 || bits & (left == 2 ? 15 : left == 3 ? 3 : 0))
+        return -1;
+    if (left == 2)
+        out[n++] = (uint8_t)(bits >> 4);
+    if (left == 3) {
+        out[n++] = (uint8_t)(bits >> 10);
+        out[n++] = (uint8_t)(bits >> 2);
+    }
+    return (ssize_t)n;
 }

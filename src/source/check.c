@@ -123,7 +123,7 @@ static void compile_where(struct compile *cc, struct check *c)
     if (!!cfg->header + !!cfg->path + !!cfg->query > 1)
         bad_check(cc, "header", "signature stands in one place: header, path or query");
     if (cfg->header)
-        c->at = (struct place){ PLACE_HEADER, span_str(cfg->header), 0 };
+        c->at = source_header_place(cc, source_check_node(cc, "header"), cfg->header);
     else if (cfg->path)
         c->at = source_path_place(cc, source_check_node(cc, "path"), cfg->path);
     else if (cfg->query)

@@ -81,6 +81,17 @@ bool source_is_secret(const struct source_plan *p, struct span name)
     return false;
 }
 
+/* As it is stored. */
+static struct span lower_case(struct span name)
+{
+    char *copy = span_dup(name);
+
+    for (size_t i = 0; i < name.n; i++)
+        if (copy[i] >= 'A' && copy[i] <= 'Z')
+            copy[i] = (char)(copy[i] + 32);
+    return span_of(copy, name.n);
+}
+
 void source_keep(struct compile *cc, const struct cfg_node *at, struct span name)
 {
     struct source_plan *p = cc->p;
@@ -90,10 +101,32 @@ void source_keep(struct compile *cc, const struct cfg_node *at, struct span name
     for (size_t i = 0; i < p->kept_n; i++)
         if (span_ieq(p->kept[i], name))
             return;
-    if (p->kept_n == KEPT_MAX)
+    if (p->kept_n == KEPT_MAX) {
         cfg_error(cc->errs, at, "more than %d headers to keep", KEPT_MAX);
-    else
-        p->kept[p->kept_n++] = name;
+        return;
+    }
+    p->kept[p->kept_n++] = lower_case(name);
+    p->kept_lengths |= UINT64_C(1) << name.n % 64;
+}
+
+struct span source_intern(struct compile *cc, const struct cfg_node *at, struct span name)
+{
+    struct source_plan *p = cc->p;
+
+    for (size_t i = 0; i < p->names_n; i++)
+        if (span_ieq(p->names[i], name))
+            return p->names[i];
+    if (p->names_n == NAMES_MAX) {
+        cfg_error(cc->errs, at, "more than %d headers to look at", NAMES_MAX);
+        return name;
+    }
+    p->name_lengths |= UINT64_C(1) << name.n % 64;
+    return p->names[p->names_n++] = name;
+}
+
+struct place source_header_place(struct compile *cc, const struct cfg_node *at, const char *name)
+{
+    return (struct place){ PLACE_HEADER, source_intern(cc, at, span_str(name)), 0 };
 }
 
 struct place source_path_place(struct compile *cc, const struct cfg_node *at, const char *path)
@@ -122,7 +155,7 @@ static void compile_place(struct compile *cc, const char *what, const struct whe
     if (n > 1)
         bad(cc, what, "%s stands in one place: header, path or const", what);
     if (w->header) {
-        *out = (struct place){ PLACE_HEADER, span_str(w->header), 0 };
+        *out = source_header_place(cc, at, w->header);
         if (source_is_secret(cc->p, out->name))
             bad(cc, what, "%s: %s holds a secret, which would be stored", what, w->header);
         source_keep(cc, at, out->name);
@@ -339,6 +372,8 @@ void source_plan_free(struct source_plan *p)
         return;
     for (size_t i = 0; i < p->checks_n; i++)
         source_check_release(&p->checks[i]);
+    for (size_t i = 0; i < p->kept_n; i++)
+        free((char *)(uintptr_t)p->kept[i].p);
     source_forget_keys(p);
     crypto_keyset_free(p->file_set);
     cfg_release(source_cfg_keys(), p->preset);

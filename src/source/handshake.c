@@ -164,10 +164,11 @@ static void write_answer(struct verify *v, struct span token)
 static enum verdict consent(struct verify *v)
 {
     const struct cfg_strs *origins = v->p->shake.origins;
-    struct span origin;
+    unsigned count;
+    struct span origin = http_header(v->req, v->bytes, S("webhook-request-origin"), &count);
     bool known = !origins->n;
 
-    if (!source_one_header(v, S("webhook-request-origin"), false, &origin))
+    if (count > 1)
         return VERDICT_MALFORMED;
     if (!origin.n)
         return VERDICT_UNSIGNED;

@@ -30,6 +30,7 @@ static enum verdict text_body(struct verify *v, const struct check *c UNUSED,
 
 static void compile_header(struct compile *cc, struct check *c UNUSED, struct part *part)
 {
+    part->text = source_intern(cc, source_check_node(cc, "message"), part->text);
     source_keep(cc, source_check_node(cc, "message"), part->text);
 }
 

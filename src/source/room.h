@@ -81,6 +81,7 @@ enum unit { UNIT_S, UNIT_MS, UNIT_ISO8601 };
 #define CLAIMS_MAX 8
 #define PATHS_MAX 8
 #define KEPT_MAX 32
+#define NAMES_MAX 16
 #define SHAKE_PARTS_MAX 8
 #define ATTRIBUTE_MAX 1024 /* longer ids, types and subjects are taken as absent */
 
@@ -171,9 +172,14 @@ struct source_plan {
     struct span paths[PATHS_MAX];
     size_t paths_n;
 
+    struct span names[NAMES_MAX]; /* of the headers that are looked at, each once */
+    size_t names_n;
+    uint64_t name_lengths; /* a bit for the length of each, modulo 64 */
+
     enum source_dedup dedup;
     struct span kept[KEPT_MAX];
     size_t kept_n;
+    uint64_t kept_lengths; /* a bit for the length of each, modulo 64 */
     const struct cfg_strs *outcomes[5];
 };
 
@@ -205,6 +211,9 @@ int64_t source_duration(struct compile *cc, const struct cfg_node *at, const cha
 /* The header is stored with the event, unless it proves who is calling. */
 void source_keep(struct compile *cc, const struct cfg_node *at, struct span name);
 bool source_is_secret(const struct source_plan *p, struct span name);
+/* The header's name as it stands in the plan: all of them are found in one pass over a request. */
+struct span source_intern(struct compile *cc, const struct cfg_node *at, struct span name);
+struct place source_header_place(struct compile *cc, const struct cfg_node *at, const char *name);
 struct place source_path_place(struct compile *cc, const struct cfg_node *at, const char *path);
 
 const struct primitive *source_find_primitive(const char *name); /* NULL: none of that name */
@@ -228,7 +237,12 @@ struct verify {
     struct span signature; /* of the check that is being made */
     struct keys_doc *doc;  /* held while the request is judged */
     struct json_value json[PATHS_MAX];
-    bool scanned;
+    struct {
+        struct span value; /* of the first */
+        unsigned count;
+        bool differ; /* the others have another text */
+    } heads[NAMES_MAX];
+    bool scanned, looked;
 };
 
 struct sign;
@@ -245,8 +259,7 @@ extern const struct primitive_ops source_none, source_token, source_hmac, source
 
 /* A header that decides about the delivery may come once; the same text again is tolerated only for
  * signatures, where a proxy may have doubled the line. */
-bool source_one_header(const struct verify *v, struct span name, bool same_text,
-                       struct span *value);
+bool source_one_header(struct verify *v, struct span name, bool same_text, struct span *value);
 const struct json_value *source_json(struct verify *v, size_t slot);
 /* A JSON string or number as text; unescaped into scratch where it needs it. */
 struct span source_json_text(struct verify *v, const struct json_value *j);

@@ -31,7 +31,7 @@ void source_compile_stamp(struct compile *cc, struct check *c)
     if (!!cfg->timestamp.header + !!cfg->timestamp.field + !!cfg->timestamp.path > 1)
         cfg_error(cc->errs, at, "signature.timestamp stands in one place: header, field or path");
     if (cfg->timestamp.header) {
-        c->stamp.at = (struct place){ PLACE_HEADER, span_str(cfg->timestamp.header), 0 };
+        c->stamp.at = source_header_place(cc, at, cfg->timestamp.header);
         source_keep(cc, at, c->stamp.at.name);
     } else if (cfg->timestamp.path) {
         c->stamp.at = source_path_place(cc, at, cfg->timestamp.path);

@@ -14,7 +14,7 @@ static void compile(struct compile *cc, struct check *c)
     const char *star;
 
     if (c->at.kind == PLACE_NOWHERE)
-        c->at = (struct place){ PLACE_HEADER, S("authorization"), 0 };
+        c->at = source_header_place(cc, source_check_node(cc, "header"), "authorization");
     if (c->at.kind == PLACE_HEADER && !c->cfg->scheme && span_ieq(c->at.name, S("authorization")))
         c->scheme = SCHEME_BEARER;
     if (c->at.kind != PLACE_HEADER && c->scheme != SCHEME_NONE)

@@ -27,20 +27,45 @@ const char *verdict_name(enum verdict v)
 /* --- where things stand --------------------------------------------------------------------------
  */
 
-bool source_one_header(const struct verify *v, struct span name, bool same_text, struct span *value)
+/* One pass over the request for all names of the plan. */
+static void look_at_headers(struct verify *v)
 {
-    unsigned count;
+    const struct source_plan *p = v->p;
 
-    *value = http_header(v->req, v->bytes, name, &count);
-    if (count <= 1 || !same_text)
-        return count <= 1;
+    v->looked = true;
+    for (size_t k = 0; k < p->names_n; k++) {
+        v->heads[k].value = SPAN_NONE;
+        v->heads[k].count = 0;
+        v->heads[k].differ = false;
+    }
     for (uint32_t i = 0; i < v->req->fields_n; i++) {
         const struct http_field *f = &v->req->fields[i];
-        if (span_ieq(span_of(v->bytes + f->name, f->name_len), name) &&
-            !span_eq(span_of(v->bytes + f->value, f->value_len), *value))
-            return false;
+        struct span name = { v->bytes + f->name, f->name_len },
+                    value = { v->bytes + f->value, f->value_len };
+        if (!(p->name_lengths >> name.n % 64 & 1)) /* most are none of them */
+            continue;
+        for (size_t k = 0; k < p->names_n; k++) {
+            if (name.n != p->names[k].n || !span_ieq(name, p->names[k]))
+                continue;
+            if (v->heads[k].count++ == 0)
+                v->heads[k].value = value;
+            else
+                v->heads[k].differ |= !span_eq(v->heads[k].value, value);
+            break;
+        }
     }
-    return true;
+}
+
+bool source_one_header(struct verify *v, struct span name, bool same_text, struct span *value)
+{
+    size_t k = 0;
+
+    if (!v->looked)
+        look_at_headers(v);
+    while (v->p->names[k].p != name.p) /* interned when the plan was made */
+        k++;
+    *value = v->heads[k].value;
+    return v->heads[k].count <= 1 || (same_text && !v->heads[k].differ);
 }
 
 const struct json_value *source_json(struct verify *v, size_t slot)
@@ -154,16 +179,16 @@ static void keep_headers(struct verify *v)
     for (uint32_t i = 0; i < v->req->fields_n; i++) {
         const struct http_field *f = &v->req->fields[i];
         struct span name = { v->bytes + f->name, f->name_len };
+        if (!(v->p->kept_lengths >> name.n % 64 & 1)) /* most are none of them */
+            continue;
         for (size_t k = 0; k < v->p->kept_n; k++) {
             if (!span_ieq(name, v->p->kept[k]))
                 continue;
             buf_reserve(out, name.n + f->value_len + 2);
-            for (size_t c = 0; c < name.n; c++)
-                out->p[out->n++] =
-                    (char)(name.p[c] >= 'A' && name.p[c] <= 'Z' ? name.p[c] + 32 : name.p[c]);
-            buf_addc(out, ':');
+            buf_span(out, v->p->kept[k]);
+            out->p[out->n++] = ':';
             buf_add(out, v->bytes + f->value, f->value_len);
-            buf_addc(out, '\n');
+            out->p[out->n++] = '\n';
             break;
         }
     }
@@ -223,7 +248,7 @@ enum verdict source_verify(const struct source_plan *p, const struct http_reques
     v.now_ms = now_ms;
     v.ev = ev;
     v.signature = SPAN_NONE;
-    v.scanned = false;
+    v.scanned = v.looked = false;
     v.doc = NULL;
     forget(ev);
     ev->skew_ms = INT64_MIN;
