@@ -360,7 +360,7 @@ static void a_public_key_is_no_secret(void **state UNUSED)
     buf_free(&s);
 }
 
-/* A DER signature where ES256 wants r and s, and none of either length. */
+/* A DER signature where ES256 wants r and s; zeros; r and s with a byte behind them. */
 static void es256_wants_r_and_s(void **state UNUSED)
 {
     const struct crypto_jwt_rules rules = RULES();
@@ -373,6 +373,11 @@ static void es256_wants_r_and_s(void **state UNUSED)
     forge(S("{\"alg\":\"ES256\",\"kid\":\"es\"}"), S("{" EXP "}"), NULL, &token);
     for (int i = 0; i < 86; i++) /* r = s = 0 */
         buf_addc(&token, 'A');
+    assert_outcome(verify(buf_as_span(&token), &rules, NULL), CRYPTO_JWT_BAD_SIGNATURE);
+    token.n = 0;
+    crypto_jwt_make(pair_of(CRYPTO_ECDSA_P256), S("es"), S("{" EXP "}"), &token);
+    assert_outcome(verify(buf_as_span(&token), &rules, NULL), CRYPTO_JWT_OK);
+    buf_addc(&token, 'A');
     assert_outcome(verify(buf_as_span(&token), &rules, NULL), CRYPTO_JWT_BAD_SIGNATURE);
     buf_free(&token);
 }
