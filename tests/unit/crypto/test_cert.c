@@ -328,6 +328,39 @@ static void texts_that_are_none(void **state UNUSED)
     drop(&leaf);
 }
 
+/* A given authority needs no root above it; it vouches for what it issued, in its time, alone. */
+static void an_authority_as_a_root(void **state UNUSED)
+{
+    struct issued leaf = issue((struct subject){ "x", DNS }, p256(), &between),
+                  other = issue((struct subject){ "x", DNS }, p256(), &root);
+    const struct span host = S(HOST);
+    struct buf trusted = BUF_INIT, pem = BUF_INIT;
+    struct err e = ERR_INIT;
+    struct crypto_public *k;
+    struct crypto_roots *only;
+
+    add_pem(&trusted, &between);
+    only = crypto_roots_new(buf_as_span(&trusted), &e);
+    assert_non_null(only);
+    add_pem(&pem, &leaf);
+    k = crypto_certificate_key(CRYPTO_ECDSA_P256, buf_as_span(&pem), only, &host, 1,
+                               (int64_t)NOW_S * 1000, NULL, &e);
+    assert_non_null(k);
+    crypto_public_free(k);
+    assert_null(crypto_certificate_key(CRYPTO_ECDSA_P256, buf_as_span(&pem), only, &host, 1,
+                                       ((int64_t)NOW_S + 11 * DAY) * 1000, NULL, &e));
+    pem.n = 0;
+    add_pem(&pem, &other);
+    add_pem(&pem, &root);
+    assert_null(crypto_certificate_key(CRYPTO_ECDSA_P256, buf_as_span(&pem), only, &host, 1,
+                                       (int64_t)NOW_S * 1000, NULL, &e));
+    crypto_roots_free(only);
+    buf_free(&trusted);
+    buf_free(&pem);
+    drop(&leaf);
+    drop(&other);
+}
+
 /* The system's roots did not sign our authority. */
 static void the_systems_roots(void **state UNUSED)
 {
@@ -353,6 +386,7 @@ int main(void)
         cmocka_unit_test(a_leaf_is_no_authority), cmocka_unit_test(an_expired_authority),
         cmocka_unit_test(a_key_of_another_kind),  cmocka_unit_test(a_signature_under_a_certificate),
         cmocka_unit_test(texts_that_are_none),    cmocka_unit_test(the_systems_roots),
+        cmocka_unit_test(an_authority_as_a_root),
     };
     int failed;
 
