@@ -131,7 +131,8 @@ void crypto_sign(const struct crypto_private *k, const struct span *parts, size_
 void crypto_jwt_make(const struct crypto_private *k, struct span kid, struct span claims,
                      struct buf *out);
 
-/* Certificates (RFC 5280). roots_new: PEM certificates, or the system's when `pem` is empty. */
+/* Certificates (RFC 5280). roots_new: those in `pem`, each trusted whoever issued it, or the
+ * system's roots when it is empty. */
 struct crypto_roots;
 struct crypto_roots *crypto_roots_new(struct span pem, struct err *e);
 void crypto_roots_free(struct crypto_roots *roots);

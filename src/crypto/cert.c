@@ -62,7 +62,13 @@ struct crypto_roots *crypto_roots_new(struct span pem, struct err *e)
     roots->store = X509_STORE_new();
     if (!roots->store)
         die(EXIT_IO, "OpenSSL cannot make a store of certificates");
-    ok = pem.n ? add_roots(roots->store, pem) : X509_STORE_set_default_paths(roots->store) == 1;
+    /* Providers may serve their certificate without its issuer: then the issuer can be given here.
+     */
+    if (pem.n)
+        ok = add_roots(roots->store, pem) &&
+             X509_STORE_set_flags(roots->store, X509_V_FLAG_PARTIAL_CHAIN) == 1;
+    else
+        ok = X509_STORE_set_default_paths(roots->store) == 1;
     ERR_clear_error();
     if (ok)
         return roots;

@@ -225,12 +225,11 @@ static bool is_hash(const json_t *v, struct span body)
     struct span text = { json_string_value(v), json_string_length(v) };
     uint8_t want[CRYPTO_HASH_MAX], got[32];
     size_t n = crypto_hash(CRYPTO_SHA256, body, want);
-    ssize_t got_n = -1;
+    ssize_t got_n;
 
     if (!text.n)
         return false;
-    if (text.n == 2 * sizeof got)
-        got_n = crypto_from_hex(text, got, sizeof got);
+    got_n = crypto_from_hex(text, got, sizeof got);
     if (got_n < 0)
         got_n = crypto_from_base64(text, false, true, got, sizeof got);
     if (got_n < 0)

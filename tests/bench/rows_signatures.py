@@ -1,0 +1,18 @@
+"""Rows about checking signatures."""
+from lab import ROUNDS, SECONDS, against, settle, tool
+
+
+def keyset(row):
+    ours, base = [], []
+    for _ in range(ROUNDS):
+        settle()
+        r = tool('keyset', '-t', SECONDS)
+        ours.append(r['ours_us'])
+        base.append(r['bare_us'])
+    return against(row, ours, base)
+
+
+ROWS = [
+    {'id': 'keyset', 'name': 'Ed25519, a set of three keys, the last right', 'unit': 'us', 'better': 'lower', 'gate': 3.3,
+     'target': 3.1, 'run': keyset},
+]
