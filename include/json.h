@@ -28,7 +28,7 @@ struct json_value {
 
 /* JSON_NONE when the path is not there or the text is broken before or in it. */
 struct json_value json_find(struct span text, struct span path);
-/* Several paths in one pass: out[i] answers paths[i]. At most 8. */
+/* Several paths in one pass: out[i] answers paths[i]. At most 16. */
 void json_find_all(struct span text, const struct span *paths, size_t n, struct json_value *out);
 
 /* The elements of an array one after another: *rest is the array's raw text at first, which

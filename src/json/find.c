@@ -10,7 +10,7 @@
 
 #include "room.h"
 
-#define PATHS_MAX 8
+#define PATHS_MAX 16
 #define DEPTH_MAX (1 << 17) /* 16 KiB of bits */
 #define KEY_MAX 512         /* longer keys with escapes match nothing */
 

@@ -54,14 +54,37 @@ static const struct cfg_key jwt_keys[] = {
     { 0 }
 };
 
+#define C(m) (G(certificate.m) - G(certificate))
+static const struct cfg_key certificate_keys[] = {
+    { "header", CFG_STR, C(header), .flags = PLACE_KEY, .help = "Header that names its URL." },
+    { "path", CFG_STR, C(path), .flags = PLACE_KEY, .help = "Or a path into the JSON body." },
+    { "hosts", CFG_STRS, C(hosts),
+      .help = "Whose URLs are fetched; `*` and `?` stay within one label." },
+    { "url_path", CFG_STR, C(url_path), .help = "And which paths there." },
+    { "names", CFG_STRS, C(names),
+      .help = "Names that the certificate may be for, beside the host of its URL." },
+    { "ca_file", CFG_STR, C(ca_file), .help = "Certificates (PEM) to trust, not the system's." },
+    { "allow_private", CFG_BOOL, C(allow_private), "false",
+      .help = "Whether the host may have an address of a private network." },
+    { 0 }
+};
+
+static const struct cfg_key when_keys[] = {
+    { "path", CFG_STR, G(when.path) - G(when), .help = "A path into the JSON body." },
+    { "equals", CFG_STR, G(when.equals) - G(when), .help = "What stands there then." },
+    { 0 }
+};
+
 static const struct cfg_key signature_keys[] = {
     { "algorithm", CFG_STR, G(algorithm),
       .help = "`hmac-sha256`, `hmac-sha1`, `hmac-sha512`, `ed25519`, `ecdsa-p256`, `rsa-sha256`, "
+              "`rsa-sha1`, "
               "`jwt`, `token` or `none`." },
     { "message", CFG_STR, G(message),
       .help = "What is signed: text with `{body}`, `{header:NAME}`, `{field:NAME}`, `{url}`, "
               "`{url+query}`, `{query:NAME}`, `{config:NAME}`, `{sha256hex:body}`, `{crc32:body}`, "
-              "`{form:sorted}`." },
+              "`{form:sorted}`, `{lines:A,B}` (each member of the body that is there, its name and "
+              "its text on lines of their own)." },
     { "header", CFG_STR, G(header), .flags = PLACE_KEY,
       .help = "Header that holds the signatures, or the token." },
     { "path", CFG_STR, G(path), .flags = PLACE_KEY,
@@ -80,6 +103,10 @@ static const struct cfg_key signature_keys[] = {
     { "secret", CFG_SECTION, G(secret), .sub = secret_keys, .help = "How a secret becomes a key." },
     { "timestamp", CFG_SECTION, G(timestamp), .sub = timestamp_keys,
       .help = "Against old captures." },
+    { "certificate", CFG_SECTION, G(certificate), .sub = certificate_keys,
+      .help = "Where the delivery names the certificate of its key." },
+    { "when", CFG_SECTION, G(when), .sub = when_keys,
+      .help = "What tells a delivery of this kind among several." },
     { "jwt", CFG_SECTION, G(jwt), .sub = jwt_keys, .help = "What a JSON Web Token must say." },
     { 0 }
 };
@@ -137,6 +164,7 @@ static const struct cfg_key sample_keys[] = {
     { "id", CFG_STR, E(id), .help = "Form of the delivery's id; each `?` is a random digit." },
     { "type", CFG_STR, E(type), .help = "Type when none is asked for." },
     { "subject", CFG_STR, E(subject), .help = "Subject when none is asked for." },
+    { "certificate", CFG_STR, E(certificate), .help = "URL of the certificate." },
     { "content_type", CFG_STR, E(content_type), .help = "application/json when left out." },
     { "bodies", CFG_STRMAP, E(bodies),
       .help = "Glob of a type to its body; the first that matches. `{id}`, `{type}`, `{subject}`, "
@@ -189,9 +217,11 @@ static const struct cfg_key keys[] = {
       .help = "What a handshake must carry (`handshake.verify`)." },
     { "config", CFG_STRMAP, F(config),
       .help = "What `{config:NAME}` of the signed message stands for." },
+    { "equals", CFG_STRMAP, F(equals),
+      .help = "Paths into the JSON body of a genuine delivery, and what must stand there." },
     { "require", CFG_STRS, F(require),
-      .help = "Keys without which the provider is not safe: `header`, `email`, `path_token`, "
-              "`verify_token`; `none` leaves a preset's list out." },
+      .help = "Keys without which the provider is not safe: `header`, `email`, `equals`, "
+              "`path_token`, `verify_token`; `none` leaves a preset's list out." },
     { "tolerance", CFG_STR, F(tolerance),
       .help = "How old a signed timestamp may be; over the preset's." },
     { "body_bytes", CFG_BYTES, F(body_bytes),
@@ -311,6 +341,8 @@ static bool is_said(const struct cfg_key *k, const void *field)
         return *(const uint64_t *)field != 0;
     case CFG_ENUM:
         return *(const int *)field != 0;
+    case CFG_BOOL:
+        return *(const bool *)field;
     default:
         return true;
     }
@@ -327,6 +359,7 @@ static size_t size_of(enum cfg_type type)
         [CFG_NAMED] = sizeof(struct cfg_named),
         [CFG_BYTES] = sizeof(uint64_t),
         [CFG_ENUM] = sizeof(int),
+        [CFG_BOOL] = sizeof(bool),
     };
 
     return sizes[type];

@@ -15,6 +15,7 @@ static const struct primitive primitives[] = {
     { "ed25519", CRYPTO_ED25519, 64, &source_public },
     { "ecdsa-p256", CRYPTO_ECDSA_P256, 0, &source_public },
     { "rsa-sha256", CRYPTO_RSA_SHA256, 0, &source_public },
+    { "rsa-sha1", CRYPTO_RSA_SHA1, 0, &source_public },
     { "jwt", 0, 0, &source_jwt },
 };
 
@@ -130,6 +131,17 @@ static void compile_where(struct compile *cc, struct check *c)
         c->at = (struct place){ PLACE_QUERY, span_str(cfg->query), 0 };
 }
 
+/* Which of several kinds a delivery is can stand in its body, and says which signature to expect.
+ */
+static void compile_when(struct compile *cc, struct check *c)
+{
+    if (!c->cfg->when.path != !c->cfg->when.equals)
+        bad_check(cc, "when", "when needs path and equals");
+    else if (c->cfg->when.path)
+        c->when = source_path_place(cc, source_check_node(cc, "when"), c->cfg->when.path);
+    c->when_equals = span_str(c->cfg->when.equals);
+}
+
 static void compile_words(struct compile *cc, struct check *c)
 {
     static const char *const encodings[] = { "hex", "base64", "base64url", NULL };
@@ -165,6 +177,7 @@ static void compile_check(struct compile *cc, struct check *c)
     if (c->kind) {
         compile_where(cc, c);
         compile_words(cc, c);
+        compile_when(cc, c);
         compile_secrets(cc, c);
         if (c->kind->ops->compile)
             c->kind->ops->compile(cc, c);
@@ -209,7 +222,7 @@ static void list_checks(struct compile *cc)
 static bool can_be_made(const struct source_cfg *cfg, const struct check *c)
 {
     if (c->kind->ops->takes_publics)
-        return !c->idle && (c->set || cfg->jwks.url || cfg->jwks.file);
+        return !c->idle && (c->certificate.roots || c->set || cfg->jwks.url || cfg->jwks.file);
     return c->secrets_n || c->kind->ops == &source_none;
 }
 
@@ -298,6 +311,7 @@ void source_check_release(struct check *c)
     for (size_t i = 0; i < c->publics_n; i++)
         crypto_public_free(c->publics[i]);
     crypto_keyset_free(c->set);
+    source_certificate_release(c);
 }
 
 /* --- while it runs -------------------------------------------------------------------------------

@@ -211,6 +211,7 @@ static void check_required(struct compile *cc)
         { "none", true },
         { "header", c->header != NULL },
         { "email", c->email != NULL },
+        { "equals", c->equals.n > 0 },
         { "path_token", c->path_token.bytes != NULL },
         { "verify_token", c->verify_token.bytes != NULL },
     };
@@ -316,6 +317,18 @@ static void compile_info(struct compile *cc)
     };
 }
 
+static void compile_equals(struct compile *cc)
+{
+    struct source_plan *p = cc->p;
+
+    if (cc->c.equals.n > EQUALS_MAX)
+        bad(cc, "equals", "more than %d paths", EQUALS_MAX);
+    for (size_t i = 0; i < MIN(cc->c.equals.n, (size_t)EQUALS_MAX); i++) {
+        p->equal_at[i] = source_path_place(cc, source_node(cc, "equals"), cc->c.equals.k[i]);
+        p->equals[p->equals_n++] = span_str(cc->c.equals.v[i]);
+    }
+}
+
 static void compile_rest(struct compile *cc, int64_t dedup_window_ms)
 {
     struct source_plan *p = cc->p;
@@ -323,6 +336,7 @@ static void compile_rest(struct compile *cc, int64_t dedup_window_ms)
     compile_place(cc, "id", &cc->c.id, &p->id);
     compile_place(cc, "type", &cc->c.type, &p->type);
     compile_place(cc, "subject", &cc->c.subject, &p->subject);
+    compile_equals(cc);
     source_compile_shake(cc);
     compile_kept(cc);
     check_required(cc);

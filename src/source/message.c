@@ -216,6 +216,46 @@ static enum verdict text_form(struct verify *v, const struct check *c UNUSED,
     return VERDICT_OK;
 }
 
+#define LINES_MAX 8
+
+static enum verdict text_lines(struct verify *v, const struct check *c UNUSED,
+                               const struct part *part, struct span *out)
+{
+    struct span paths[LINES_MAX], rest = part->text;
+    struct buf *scratch = &v->ev->scratch;
+    struct json_value found[LINES_MAX];
+    size_t n = 0, at = scratch->n;
+
+    while (rest.p && n < LINES_MAX)
+        paths[n++] = span_cut(&rest, ',');
+    json_find_all(http_body(v->req, v->bytes), paths, n, found);
+    for (size_t i = 0; i < n; i++) {
+        if (found[i].type == JSON_NONE || found[i].type == JSON_NULL)
+            continue;
+        if (found[i].type != JSON_STRING)
+            return VERDICT_MALFORMED;
+        buf_span(scratch, paths[i]);
+        buf_addc(scratch, '\n');
+        if (!json_unescape(found[i].raw, scratch))
+            return VERDICT_MALFORMED;
+        buf_addc(scratch, '\n');
+    }
+    *out = since(v, at);
+    return VERDICT_OK;
+}
+
+static void compile_lines(struct compile *cc, struct check *c, struct part *part)
+{
+    size_t commas = 0;
+
+    for (size_t i = 0; i < part->text.n; i++)
+        commas += part->text.p[i] == ',';
+    if (commas >= LINES_MAX)
+        bad_check(cc, "message", "signature.message: {lines} has more than %d names", LINES_MAX);
+    c->form = true;
+    c->extra += part->text.n + 2 * LINES_MAX;
+}
+
 static void compile_form(struct compile *cc UNUSED, struct check *c, struct part *part UNUSED)
 {
     c->form = true;
@@ -232,6 +272,7 @@ static const struct part_kind kinds[] = {
     { "url+query", false, false, false, compile_url, text_url_query },
     { "config", true, false, false, compile_config, text_own },
     { "form:sorted", false, true, false, compile_form, text_form },
+    { "lines", true, true, false, compile_lines, text_lines },
 };
 #define HEADER_KIND (&kinds[1])
 #define FIELD_KIND (&kinds[2])

@@ -10,7 +10,9 @@
 
 static void compile(struct compile *cc, struct check *c)
 {
-    source_compile_publics(cc, c, 1u << c->kind->arg);
+    source_compile_certificate(cc, c);
+    if (c->certificate.at.kind == PLACE_NOWHERE)
+        source_compile_publics(cc, c, 1u << c->kind->arg);
     if (c->at.kind == PLACE_NOWHERE)
         bad_check(cc, "", "signature.header is missing");
     if (c->at.kind == PLACE_HEADER)
@@ -19,29 +21,49 @@ static void compile(struct compile *cc, struct check *c)
     source_compile_stamp(cc, c);
 }
 
+/* With the certificate's key, or any of the set. */
+static enum verdict try_one(struct verify *v, const struct check *c, const struct span *parts,
+                            struct span signature)
+{
+    enum crypto_scheme scheme = (enum crypto_scheme)c->kind->arg;
+    const struct crypto_keyset *set;
+    struct crypto_public *key;
+    enum verdict verdict;
+
+    if (c->certificate.at.kind != PLACE_NOWHERE) {
+        verdict = source_certificate_key(v, c, &key);
+        if (verdict == VERDICT_OK && !crypto_verify(key, parts, c->parts_n, signature))
+            verdict = VERDICT_BAD_SIGNATURE;
+        crypto_public_free(key);
+        return verdict;
+    }
+    set = source_keyset(v, c);
+    if (!set)
+        return VERDICT_KEYS_UNAVAILABLE;
+    return crypto_keyset_verify(set, scheme, SPAN_NONE, parts, c->parts_n, signature) >= 0
+               ? VERDICT_OK
+               : VERDICT_BAD_SIGNATURE;
+}
+
+/* The first that verifies; else what became of the last that could be read. */
 static enum verdict compare(struct verify *v, const struct check *c, const struct span *parts)
 {
     struct span rest = v->signature, text;
     enum verdict verdict = VERDICT_UNSIGNED;
-    const struct crypto_keyset *set;
     uint8_t raw[SIGNATURE_MAX];
 
     for (int left = PUBLIC_CANDIDATES; source_candidate(c, &rest, &text); left--) {
         ssize_t n = left ? source_decode(c, text, raw, sizeof raw) : -1;
+        if (!left)
+            return VERDICT_MALFORMED;
         if (n <= 0 || (c->kind->bytes && (size_t)n != c->kind->bytes)) {
-            if (!left || verdict == VERDICT_UNSIGNED)
+            if (verdict == VERDICT_UNSIGNED)
                 verdict = VERDICT_MALFORMED;
-            if (!left)
-                return verdict;
             continue;
         }
-        set = source_keyset(v, c);
-        if (!set)
-            return VERDICT_KEYS_UNAVAILABLE;
-        if (crypto_keyset_verify(set, (enum crypto_scheme)c->kind->arg, SPAN_NONE, parts,
-                                 c->parts_n, span_of(raw, (size_t)n)) >= 0)
-            return VERDICT_OK;
-        verdict = VERDICT_BAD_SIGNATURE;
+        verdict = try_one(v, c, parts, span_of(raw, (size_t)n));
+        if (verdict != VERDICT_BAD_SIGNATURE)
+            return verdict;
     }
     return verdict == VERDICT_BAD_SIGNATURE ? source_newer_keys(v, c, verdict) : verdict;
 }

@@ -34,20 +34,27 @@ void source_compile_publics(struct compile *cc, struct check *c, unsigned scheme
             crypto_keyset_of((const struct crypto_public *const *)c->publics, NULL, c->publics_n);
 }
 
+int source_read_file(const char *path, struct buf *out)
+{
+    FILE *f = fopen(path, "re");
+    char piece[4096];
+    size_t n;
+
+    if (!f)
+        return -1;
+    while (out->n <= CRYPTO_JWKS_MAX && (n = fread(piece, 1, sizeof piece, f)))
+        buf_add(out, piece, n);
+    fclose(f);
+    return 0;
+}
+
 /* Read here, so that a file that is of no use is an error of the configuration. */
 static void read_jwks(struct compile *cc)
 {
     struct buf text = BUF_INIT;
     struct err e = ERR_INIT;
-    char piece[4096];
-    FILE *f = fopen(cc->c.jwks.file, "re");
-    size_t n;
 
-    while (f && text.n <= CRYPTO_JWKS_MAX && (n = fread(piece, 1, sizeof piece, f)))
-        buf_add(&text, piece, n);
-    if (f)
-        fclose(f);
-    if (!f)
+    if (source_read_file(cc->c.jwks.file, &text))
         bad(cc, "jwks.file", "jwks.file %s cannot be read", cc->c.jwks.file);
     else if (!(cc->p->file_set = crypto_keyset_new(buf_as_span(&text), &e)))
         bad(cc, "jwks.file", "jwks.file %s: %s", cc->c.jwks.file, e.text);
@@ -80,12 +87,21 @@ void source_check_publics(struct compile *cc)
                       cc->key_err.text);
 }
 
+static bool wants_set(const struct source_plan *p)
+{
+    for (size_t i = 0; i < p->checks_n; i++)
+        if (p->checks[i].kind->ops->takes_publics && !p->checks[i].set &&
+            p->checks[i].certificate.at.kind == PLACE_NOWHERE)
+            return true;
+    return false;
+}
+
 bool source_wants_keys(const struct source_plan *p)
 {
     for (size_t i = 0; i < p->checks_n; i++)
-        if (p->checks[i].kind->ops->takes_publics && !p->checks[i].set)
+        if (p->checks[i].certificate.at.kind != PLACE_NOWHERE)
             return true;
-    return false;
+    return wants_set(p);
 }
 
 int source_register_keys(struct source_plan *p, struct keys *k, struct err *e)
@@ -95,7 +111,8 @@ int source_register_keys(struct source_plan *p, struct keys *k, struct err *e)
         .name = p->name, .url = c->url, .file = c->file, .rules = rules_of(c)
     };
 
-    if (!source_wants_keys(p))
+    p->keys = k;
+    if (!wants_set(p))
         return 0;
     p->jwks = keys_register(k, &cfg, e);
     return p->jwks ? 0 : err_wrap(e, "the keys of source %s", p->name);
@@ -106,4 +123,5 @@ void source_forget_keys(struct source_plan *p)
     if (p->jwks)
         keys_unregister(p->jwks);
     p->jwks = NULL;
+    p->keys = NULL;
 }

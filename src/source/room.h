@@ -29,6 +29,14 @@ struct signature_cfg {
         struct cfg_strmap claims;
         char *issuer, *body_hash, *expiry, *max_age;
     } jwt;
+    struct certificate_cfg {
+        char *header, *path, *url_path, *ca_file;
+        struct cfg_strs hosts, names;
+        bool allow_private;
+    } certificate;
+    struct {
+        char *path, *equals;
+    } when;
 };
 
 struct source_cfg { /* NULL: not said here, the preset decides */
@@ -42,7 +50,7 @@ struct source_cfg { /* NULL: not said here, the preset decides */
         bool allow_private;
     } jwks;
     char *audience, *issuer, *email;
-    struct cfg_strmap config;
+    struct cfg_strmap config, equals;
     int dedup;
     struct signature_cfg signature;
     struct cfg_named any_of, all_of; /* of signature_cfg */
@@ -56,7 +64,7 @@ struct source_cfg { /* NULL: not said here, the preset decides */
     } outcome;
     char *sends_bytes;
     struct {
-        char *id, *type, *subject, *content_type;
+        char *id, *type, *subject, *content_type, *certificate;
         struct cfg_strmap bodies;
     } sample;
     struct {
@@ -79,7 +87,8 @@ enum unit { UNIT_S, UNIT_MS, UNIT_ISO8601 };
 #define CHECKS_MAX 4
 #define CANDIDATES_MAX 16
 #define CLAIMS_MAX 8
-#define PATHS_MAX 8
+#define EQUALS_MAX 4
+#define PATHS_MAX 16
 #define KEPT_MAX 32
 #define NAMES_MAX 16
 #define SHAKE_PARTS_MAX 8
@@ -131,7 +140,15 @@ struct check {
     size_t secrets_n;
     struct crypto_public *publics[SECRETS_MAX];
     size_t publics_n;
-    struct crypto_keyset *set;     /* of them; NULL: the source's JWK set */
+    struct crypto_keyset *set; /* of them; NULL: the source's JWK set */
+    struct {
+        struct place at; /* of its URL */
+        struct fetch_rules rules;
+        const char **hosts;
+        struct crypto_roots *roots;
+    } certificate;
+    struct place when; /* a delivery where this does not stand is of another kind */
+    struct span when_equals;
     struct crypto_jwt_rules rules; /* but for its claims */
     struct crypto_claim claims[CLAIMS_MAX];
     size_t claims_n;
@@ -162,12 +179,16 @@ struct source_plan {
     struct check checks[CHECKS_MAX];
     size_t checks_n;
     struct crypto_keyset *file_set; /* of jwks.file, until it is watched */
+    struct keys *keys;              /* for certificates; NULL: not registered */
     struct keys_set *jwks;          /* NULL: none, or not registered */
     bool all;                       /* all of them, else any */
     bool timed;                     /* a time is signed */
     struct span path_token, verify_token;
 
     struct place id, type, subject;
+    struct place equal_at[EQUALS_MAX]; /* what must stand where in a delivery for us */
+    struct span equals[EQUALS_MAX];
+    size_t equals_n;
     struct shake shake;
     struct span paths[PATHS_MAX];
     size_t paths_n;
@@ -223,6 +244,9 @@ void source_compile_stamp(struct compile *cc, struct check *c);
 void source_compile_shake(struct compile *cc);
 void source_check_release(struct check *c);
 void source_check_publics(struct compile *cc);
+void source_compile_certificate(struct compile *cc, struct check *c);
+void source_certificate_release(struct check *c);
+MUST_CHECK int source_read_file(const char *path, struct buf *out);
 /* The public keys of these schemes (bits 1u << scheme) for this check. */
 void source_compile_publics(struct compile *cc, struct check *c, unsigned schemes);
 
@@ -266,6 +290,9 @@ struct span source_json_text(struct verify *v, const struct json_value *j);
 /* What stands there, as text; p == NULL: nothing. Queries are decoded into scratch. */
 enum verdict source_at(struct verify *v, const struct place *at, bool same_text, struct span *out);
 
+/* Whether a delivery is one that this check is for. */
+bool source_is_of_kind(struct verify *v, const struct check *c);
+
 /* The signed message in parts, ready for a MAC; spans into scratch, where source_message_room,
  * called before anything is read, makes room for all that one check reads: so they stay where they
  * are. */
@@ -291,6 +318,9 @@ enum verdict source_check_body_hash(struct verify *v, const struct check *c);
 bool source_is_scheme(struct span *value, struct span scheme);
 /* The keys of a check; NULL: they cannot be had now. Held until the request is judged. */
 const struct crypto_keyset *source_keyset(struct verify *v, const struct check *c);
+/* The key of the certificate that the delivery names; the caller frees it. */
+enum verdict source_certificate_key(struct verify *v, const struct check *c,
+                                    struct crypto_public **key);
 /* The right key was not there: asks for newer ones. `verdict` unless they are on their way. */
 enum verdict source_newer_keys(struct verify *v, const struct check *c, enum verdict verdict);
 

@@ -175,6 +175,8 @@ static void prepare(struct draft *d, const struct check *c, char *stamp)
             set(d, c->parts[i].text, d->s.o->id);
     if (c->body_hash.n)
         make_body_hash(d, c);
+    if (c->certificate.at.kind == PLACE_HEADER)
+        set(d, c->certificate.at.name, span_str(d->s.p->own->sample.certificate));
 }
 
 static int read_back(struct draft *d, struct source_event *ev, struct err *e)
@@ -246,9 +248,31 @@ static void add_base64url(struct buf *out, struct span raw)
         out->n--;
 }
 
+/* Where the body has an empty text for it. */
+static void put_in_body(struct sign *s, struct span path, struct span raw)
+{
+    struct json_value v = json_find(buf_as_span(&s->o->text), path);
+    struct buf whole = BUF_INIT;
+    size_t at;
+
+    if (v.type != JSON_STRING)
+        return;
+    at = (size_t)(v.raw.p - s->o->text.p);
+    buf_add(&whole, s->o->text.p, at);
+    buf_base64(&whole, raw);
+    buf_add(&whole, s->o->text.p + at + v.raw.n, s->o->text.n - at - v.raw.n);
+    buf_free(&s->o->text);
+    s->o->text = whole;
+}
+
 void source_sign_put(struct sign *s, const struct check *c, struct span raw)
 {
     struct buf *out = &s->o->headers;
+
+    if (c->at.kind == PLACE_PATH) {
+        put_in_body(s, c->at.name, raw);
+        return;
+    }
 
     buf_printf(out, "%.*s: %s", SPAN_FMT(c->at.name), s->field);
     buf_span(out, c->field);
@@ -274,6 +298,8 @@ static int sign_with(struct draft *d, size_t i, struct err *e)
     d->s.field[0] = '\0';
     prepare(d, c, d->stamp[i]);
     rc = read_back(d, &ev, e);
+    if (!rc && !source_is_of_kind(&d->s.v, c))
+        rc = err_set(e, EXIT_BAD_USAGE, "the body is of no kind that %s signs", d->s.p->provider);
     if (!rc)
         rc = c->kind->ops->sign(&d->s, c, e);
     source_event_free(&ev);

@@ -135,6 +135,17 @@ enum verdict source_newer_keys(struct verify *v, const struct check *c, enum ver
 /* --- genuine or not ------------------------------------------------------------------------------
  */
 
+bool source_is_of_kind(struct verify *v, const struct check *c)
+{
+    return c->when.kind == PLACE_NOWHERE ||
+           span_eq(source_json_text(v, source_json(v, c->when.slot)), c->when_equals);
+}
+
+static enum verdict make(struct verify *v, const struct check *c)
+{
+    return source_is_of_kind(v, c) ? c->kind->ops->verify(v, c) : VERDICT_UNSIGNED;
+}
+
 /* What holds nothing of one kind is looked at as the next; the first that is there decides, so that
  * a wrong signature is not made good by something weaker beside it. */
 static enum verdict check_any(struct verify *v)
@@ -142,7 +153,7 @@ static enum verdict check_any(struct verify *v)
     enum verdict verdict = VERDICT_UNSIGNED;
 
     for (size_t i = 0; i < v->p->checks_n && verdict == VERDICT_UNSIGNED; i++)
-        verdict = v->p->checks[i].kind->ops->verify(v, &v->p->checks[i]);
+        verdict = make(v, &v->p->checks[i]);
     return verdict;
 }
 
@@ -151,7 +162,7 @@ static enum verdict check_all(struct verify *v)
     enum verdict verdict = VERDICT_OK;
 
     for (size_t i = 0; i < v->p->checks_n && verdict == VERDICT_OK; i++)
-        verdict = v->p->checks[i].kind->ops->verify(v, &v->p->checks[i]);
+        verdict = make(v, &v->p->checks[i]);
     return v->p->checks_n ? verdict : VERDICT_UNSIGNED;
 }
 
@@ -205,11 +216,27 @@ static void body_id(struct verify *v)
     v->ev->id = span_of(v->ev->scratch.p + at, v->ev->scratch.n - at);
 }
 
+/* Genuine, but for somebody else: of a provider whose keys sign for all its customers. */
+static bool is_for_us(struct verify *v)
+{
+    size_t at = v->ev->scratch.n;
+    bool ours = true;
+
+    for (size_t i = 0; i < v->p->equals_n; i++) {
+        ours &=
+            span_eq(source_json_text(v, source_json(v, v->p->equal_at[i].slot)), v->p->equals[i]);
+        v->ev->scratch.n = at;
+    }
+    return ours;
+}
+
 static enum verdict describe(struct verify *v)
 {
     struct source_event *ev = v->ev;
 
     buf_reserve(&ev->scratch, 6 * 5 * ATTRIBUTE_MAX + 2 * CRYPTO_HASH_MAX); /* spans into it stay */
+    if (!is_for_us(v))
+        return VERDICT_BAD_SIGNATURE;
     if (source_shake_forged(v) || attribute(v, &v->p->id, &ev->id) ||
         attribute(v, &v->p->type, &ev->type) || attribute(v, &v->p->subject, &ev->subject))
         return VERDICT_MALFORMED;

@@ -15,6 +15,8 @@ NEEDS = {
     'twilio': 'url: URL', 'square': 'url: URL',
     'meta': 'verify_token: sesame',
 }
+# their certificates lie on the providers' own hosts; tests/unit/source/test_keys.c has them
+CERTIFICATES = ('paypal', 'aws-sns')
 # of these the body is not signed, so that another body is taken
 FETCHED = ('gemini-dynamic', 'fal', 'google-pubsub', 'plaid')
 BARE = ('none', 'token', 'assemblyai', 'luma', 'huggingface', 'microsoft-graph', 'cloudevents', 'google-pubsub')
@@ -43,7 +45,7 @@ def keys_of(folder, name):
 
 
 def all_sources(h, folder):
-    names, options, text = cli('providers').split(), {}, ''
+    names, options, text = [n for n in cli('providers').split() if n not in CERTIFICATES], {}, ''
     for name in names:
         keys, options[name] = keys_of(folder, name)
         more = NEEDS.get(name, '').replace('URL', url_of(h, name))

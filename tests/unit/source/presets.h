@@ -8,10 +8,11 @@
 
 #define TEST_SECRET "whsec_b1JkZXJseS1wZW5ndWlucy1uZXZlci1sZWFr"
 
+enum { WITH_SECRET = -1, WITH_CERTIFICATE = -2 }; /* which test_keys.c has */
 struct preset_needs {
     const char *name;
     const char *more; /* beside a secret */
-    int scheme;       /* of its private key, or -1: it signs with the secret */
+    int scheme;       /* of its private key, or one of these */
 };
 static const struct preset_needs preset_needs[] = {
     { "gemini-dynamic", "require: none\n", CRYPTO_ED25519 },
@@ -24,10 +25,12 @@ static const struct preset_needs preset_needs[] = {
     { "plaid", "", CRYPTO_ECDSA_P256 },
     { "google-pubsub", "audience: me\nemail: push@example.iam.gserviceaccount.com\n",
       CRYPTO_RSA_SHA256 },
-    { "assemblyai", "header: x-auth\n", -1 },
-    { "twilio", "url: https://hooks.example.com/twilio\n", -1 },
-    { "square", "url: https://hooks.example.com/square\n", -1 },
-    { "meta", "verify_token: shibboleth\n", -1 },
+    { "assemblyai", "header: x-auth\n", WITH_SECRET },
+    { "twilio", "url: https://hooks.example.com/twilio\n", WITH_SECRET },
+    { "square", "url: https://hooks.example.com/square\n", WITH_SECRET },
+    { "meta", "verify_token: shibboleth\n", WITH_SECRET },
+    { "paypal", "config: { webhook_id: WH123 }\n", WITH_CERTIFICATE },
+    { "aws-sns", "equals: { TopicArn: arn }\n", WITH_CERTIFICATE },
 };
 
 static inline struct preset_needs needs_of(const char *name)
@@ -35,7 +38,7 @@ static inline struct preset_needs needs_of(const char *name)
     for (size_t i = 0; i < sizeof preset_needs / sizeof preset_needs[0]; i++)
         if (!strcmp(preset_needs[i].name, name))
             return preset_needs[i];
-    return (struct preset_needs){ name, "", -1 };
+    return (struct preset_needs){ name, "", WITH_SECRET };
 }
 
 /* The keys for a source of that preset; *private gets what source_outgoing.key takes. */
@@ -46,9 +49,9 @@ static inline void add_needs(const char *name, struct buf *config, struct buf *p
     struct crypto_private *key;
 
     buf_adds(config, n.more);
-    if (!strcmp(name, "none"))
+    if (!strcmp(name, "none") || n.scheme == WITH_CERTIFICATE)
         return;
-    if (n.scheme < 0) {
+    if (n.scheme == WITH_SECRET) {
         buf_adds(config, "secrets: ['" TEST_SECRET "']\n");
         return;
     }

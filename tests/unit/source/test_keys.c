@@ -5,6 +5,7 @@
 #include "presets.h"
 
 #include "clock.h"
+#include "source/room.h"
 
 #define PATIENCE_MS 20000
 
@@ -163,6 +164,136 @@ static void through_a_rotation_and_a_restart(void **state UNUSED)
     crypto_private_free(stranger);
 }
 
+/* --- certificates that a delivery names ----------------------------------------------------------
+ */
+/* A key with a certificate for localhost of the server's authority, or of another. */
+static void make_certificate(const char *name, const char *authority)
+{
+    char *line = xasprintf("export n=%s a=%s; openssl req -newkey rsa:2048 -nodes -subj /CN=signer "
+                           "-keyout $d/$n.key -out $d/$n.csr 2>/dev/null; "
+                           "openssl x509 -req -in $d/$n.csr -CA $d/$a.pem -CAkey $d/$a.key "
+                           "-CAcreateserial -days 1 -extfile $d/ext -out $d/$n.crt 2>/dev/null; "
+                           "{ printf '200 0\\n\\n'; cat $d/$n.crt; } >$d/$n.pem",
+                           name, authority);
+
+    sh(line, server.dir);
+    free(line);
+}
+
+static const struct certificate_row {
+    const char *name, *provider;
+    const char *url;  /* # is the port */
+    const char *body; /* of SNS: ~ is the URL, ^ the time; NULL: the preset's */
+    const char *key;
+    char from, to; /* changed in the body on the way; 0: nothing */
+    enum verdict want;
+} certificates[] = {
+#define SIGNER "https://localhost:#/signer.pem"
+#define SNS(version, topic)                                                                        \
+    "{\"Type\":\"Notification\",\"MessageId\":\"m-1\",\"TopicArn\":\"" topic                       \
+    "\",\"Message\":\"a\\nb\",\"Timestamp\":\"^\",\"SignatureVersion\":"                           \
+    "\"" version "\",\"Signature\":\"\",\"SigningCertURL\":\"~\"}"
+    { "paypal", "paypal", SIGNER, NULL, "signer", 0, 0, VERDICT_OK },
+    { "paypal, another body", "paypal", SIGNER, NULL, "signer", '1', '2', VERDICT_BAD_SIGNATURE },
+    { "paypal, another key", "paypal", SIGNER, NULL, "stranger", 0, 0, VERDICT_BAD_SIGNATURE },
+    { "paypal, a certificate of nobody we trust", "paypal", "https://localhost:#/stranger.pem",
+      NULL, "stranger", 0, 0, VERDICT_UNKNOWN_KEY },
+    { "paypal, another host", "paypal", "https://127.0.0.1:#/signer.pem", NULL, "signer", 0, 0,
+      VERDICT_UNKNOWN_KEY },
+    { "paypal, no certificate there", "paypal", "https://localhost:#/none.pem", NULL, "signer", 0,
+      0, VERDICT_KEYS_UNAVAILABLE },
+    { "sns, version 2", "aws-sns", SIGNER, SNS("2", "arn"), "signer", 0, 0, VERDICT_OK },
+    { "sns, version 1", "aws-sns", SIGNER, SNS("1", "arn"), "signer", 0, 0, VERDICT_OK },
+    { "sns, one version as the other", "aws-sns", SIGNER, SNS("2", "arn"), "signer", '2', '1',
+      VERDICT_BAD_SIGNATURE },
+    { "sns, another message", "aws-sns", SIGNER, SNS("2", "arn"), "signer", 'b', 'c',
+      VERDICT_BAD_SIGNATURE },
+    { "sns, another topic", "aws-sns", SIGNER, SNS("2", "arm"), "signer", 0, 0,
+      VERDICT_BAD_SIGNATURE },
+    { "sns, a path that is no certificate", "aws-sns", "https://localhost:#/signer.crt",
+      SNS("2", "arn"), "signer", 0, 0, VERDICT_UNKNOWN_KEY },
+};
+
+static void replace(struct buf *out, const char *text, char mark, const char *by)
+{
+    for (; *text; text++)
+        if (*text == mark)
+            buf_adds(out, by);
+        else
+            buf_addc(out, *text);
+}
+
+static void configure_certificate(const struct certificate_row *r, const char *url, struct made *m)
+{
+    struct buf config = BUF_INIT;
+
+    buf_printf(&config,
+               "provider: %s\n%ssample: { certificate: '%s' }\nsignature:\n  certificate: { hosts: "
+               "['localhost:*'], ca_file: %s, allow_private: true }\n",
+               r->provider, needs_of(r->provider).more, url, server.ca);
+    make_good(m, buf_cstr(&config));
+    buf_free(&config);
+}
+
+static enum verdict judged(const struct source_plan *p, const struct source_outgoing *o)
+{
+    int64_t give_up = clock_mono_ms() + 3000;
+    struct source_event ev = { 0 };
+    struct http_request req;
+    char *bytes =
+        delivery(&req, "POST", SPAN_NONE, buf_as_span(&o->headers), buf_as_span(&o->text));
+    enum verdict v;
+
+    while ((v = source_verify(p, &req, bytes, SPAN_NONE, o->now_ms, &ev)) ==
+               VERDICT_KEYS_UNAVAILABLE &&
+           clock_mono_ms() < give_up)
+        usleep(5000);
+    free(bytes);
+    source_event_free(&ev);
+    return v;
+}
+
+static void certificate(void **state)
+{
+    const struct certificate_row *r = *state;
+    char dir[] = "/tmp/hookline-keys-XXXXXX", port[16], time[CLOCK_TEXT_MAX];
+    struct buf url = BUF_INIT, half = BUF_INIT, body = BUF_INIT, key = BUF_INIT;
+    struct source_outgoing o = { .now_ms = clock_wall_ms() };
+    char *key_file = xasprintf("%s/%s.key", server.dir, r->key), *at;
+    struct keys_cfg cfg = keys_defaults(mkdtemp(dir));
+    struct err e = ERR_INIT;
+    struct keys *keys;
+    struct made m;
+
+    snprintf(port, sizeof port, "%d", server.port);
+    replace(&url, r->url, '#', port);
+    if (r->body)
+        replace(&half, r->body, '~', buf_cstr(&url));
+    replace(&body, buf_cstr(&half), '^', clock_text(o.now_ms, time));
+    assert_int_equal(source_read_file(key_file, &key), 0);
+    configure_certificate(r, buf_cstr(&url), &m);
+    assert_int_equal(keys_new(&keys, &cfg, &e), 0);
+    assert_int_equal(source_register_keys(m.plan, keys, &e), 0);
+    o.key = buf_as_span(&key);
+    o.body = r->body ? buf_as_span(&body) : SPAN_NONE;
+    if (source_sign(m.plan, &o, &e))
+        fail_msg("%s", e.text);
+    at = r->from ? memchr(o.text.p, r->from, o.text.n) : NULL;
+    if (at)
+        *at = r->to;
+    assert_string_equal(verdict_name(judged(m.plan, &o)), verdict_name(r->want));
+    source_forget_keys(m.plan);
+    keys_free(keys);
+    unmake(&m);
+    source_outgoing_free(&o);
+    buf_free(&url);
+    buf_free(&half);
+    buf_free(&body);
+    buf_free(&key);
+    free(key_file);
+    sh("rm -rf $d", dir);
+}
+
 static void urls_are_checked_when_they_are_read(void **state UNUSED)
 {
     struct made m;
@@ -184,7 +315,9 @@ int main(void)
 
     https_init(&server);
     https_start(&server, false);
-    failed = T_RUN(tests);
+    make_certificate("signer", "ca");
+    make_certificate("stranger", "other");
+    failed = T_RUN(tests) + T_TABLE(certificates, certificate);
     https_stop(&server);
     https_close(&server);
     return failed;
