@@ -150,6 +150,15 @@ static const struct cfg_key handshake_keys[] = {
     { 0 }
 };
 
+#define Y(m) (F(confirm.m) - F(confirm))
+static const struct cfg_key confirm_keys[] = {
+    { "path", CFG_STR, Y(path), .help = "Path into the JSON body that tells a confirmation." },
+    { "equals", CFG_STR, Y(equals), .help = "What stands there then." },
+    { "url", CFG_STR, Y(url),
+      .help = "Path of the URL to open; its host must be one of `signature.certificate.hosts`." },
+    { 0 }
+};
+
 #define O(m) (F(outcome.m) - F(outcome))
 static const struct cfg_key outcome_keys[] = {
     { "succeeded", CFG_STRS, O(succeeded), .help = "Types (globs) that say the job succeeded." },
@@ -250,6 +259,10 @@ static const struct cfg_key keys[] = {
       .help = "Where the job's or object's id stands." },
     { "handshake", CFG_SECTION, F(handshake), .sub = handshake_keys,
       .help = "A request that is answered, not logged." },
+    { "confirm", CFG_SECTION, F(confirm), .sub = confirm_keys,
+      .help = "How a subscription is confirmed." },
+    { "confirm_subscriptions", CFG_BOOL, F(confirm_subscriptions), "false",
+      .help = "Whether it is: hookline then opens a URL that a genuine delivery names." },
     { "outcome", CFG_SECTION, F(outcome), .sub = outcome_keys,
       .help = "What the types say about the job." },
     { "retries", CFG_STR, F(retries), .help = "How long the provider tries again." },

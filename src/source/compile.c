@@ -329,6 +329,29 @@ static void compile_equals(struct compile *cc)
     }
 }
 
+static void compile_confirm(struct compile *cc)
+{
+    struct source_plan *p = cc->p;
+    const struct check *c = &p->checks[0];
+
+    if (!cc->c.confirm_subscriptions)
+        return;
+    if (!cc->c.confirm.path || !cc->c.confirm.equals || !cc->c.confirm.url)
+        bad(cc, "confirm_subscriptions", "confirm_subscriptions: %s has no subscription to confirm",
+            p->provider);
+    else if (!p->checks_n || !c->certificate.hosts)
+        bad(cc, "confirm_subscriptions",
+            "confirm_subscriptions needs signature.certificate.hosts: else anything would be "
+            "opened");
+    if (cc->errs->n > cc->errs_before)
+        return;
+    p->confirm.when = source_path_place(cc, source_node(cc, "confirm.path"), cc->c.confirm.path);
+    p->confirm.url = source_path_place(cc, source_node(cc, "confirm.url"), cc->c.confirm.url);
+    p->confirm.equals = span_str(cc->c.confirm.equals);
+    p->confirm.rules = c->certificate.rules;
+    p->confirm.rules.path = NULL;
+}
+
 static void compile_rest(struct compile *cc, int64_t dedup_window_ms)
 {
     struct source_plan *p = cc->p;
@@ -337,6 +360,7 @@ static void compile_rest(struct compile *cc, int64_t dedup_window_ms)
     compile_place(cc, "type", &cc->c.type, &p->type);
     compile_place(cc, "subject", &cc->c.subject, &p->subject);
     compile_equals(cc);
+    compile_confirm(cc);
     source_compile_shake(cc);
     compile_kept(cc);
     check_required(cc);

@@ -62,6 +62,10 @@ struct source_cfg { /* NULL: not said here, the preset decides */
     struct {
         struct cfg_strs succeeded, failed, cancelled, waiting;
     } outcome;
+    struct {
+        char *path, *equals, *url;
+    } confirm;
+    bool confirm_subscriptions;
     char *sends_bytes;
     struct {
         char *id, *type, *subject, *content_type, *certificate;
@@ -189,6 +193,11 @@ struct source_plan {
     struct place equal_at[EQUALS_MAX]; /* what must stand where in a delivery for us */
     struct span equals[EQUALS_MAX];
     size_t equals_n;
+    struct { /* a subscription that is confirmed by opening a URL; NOWHERE: it is not */
+        struct place when, url;
+        struct span equals;
+        struct fetch_rules rules;
+    } confirm;
     struct shake shake;
     struct span paths[PATHS_MAX];
     size_t paths_n;

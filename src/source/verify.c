@@ -230,11 +230,35 @@ static bool is_for_us(struct verify *v)
     return ours;
 }
 
+/* Opens the URL of a subscription that we were told to confirm; not now means that the provider is
+ * to ask again. */
+static enum verdict confirm(struct verify *v)
+{
+    const struct source_plan *p = v->p;
+    struct span url;
+
+    if (p->confirm.when.kind == PLACE_NOWHERE ||
+        !span_eq(source_json_text(v, source_json(v, p->confirm.when.slot)), p->confirm.equals))
+        return VERDICT_OK;
+    url = source_json_text(v, source_json(v, p->confirm.url.slot));
+    if (!url.n)
+        return VERDICT_MALFORMED;
+    switch (keys_get_once(p->keys, url, &p->confirm.rules)) {
+    case KEYS_HELD:
+        break;
+    case KEYS_LATER:
+        return VERDICT_KEYS_UNAVAILABLE;
+    case KEYS_REFUSED:
+        return VERDICT_MALFORMED;
+    }
+    return VERDICT_OK;
+}
+
 static enum verdict describe(struct verify *v)
 {
     struct source_event *ev = v->ev;
 
-    buf_reserve(&ev->scratch, 6 * 5 * ATTRIBUTE_MAX + 2 * CRYPTO_HASH_MAX); /* spans into it stay */
+    buf_reserve(&ev->scratch, 6 * 7 * ATTRIBUTE_MAX + 2 * CRYPTO_HASH_MAX); /* spans into it stay */
     if (!is_for_us(v))
         return VERDICT_BAD_SIGNATURE;
     if (source_shake_forged(v) || attribute(v, &v->p->id, &ev->id) ||
@@ -250,7 +274,7 @@ static enum verdict describe(struct verify *v)
     ev->dedup = v->p->dedup != SOURCE_DEDUP_OFF && ev->id.n;
     keep_headers(v);
     source_shake_signed(v);
-    return VERDICT_OK;
+    return confirm(v);
 }
 
 /* What is refused leaves nothing behind, nor does the request before this one; but for the skew,

@@ -119,6 +119,30 @@ def handshakes():
             h.clean()
 
 
+def without_keys():
+    """A source whose keys cannot be had answers 503, says so in /status and /metrics, and is better after a reload."""
+    with tempfile.TemporaryDirectory() as folder:
+        keys, options = keys_of(folder, 'fal')
+        source = '\n  fal: { provider: fal, jwks: { %s } }'
+        down = source % 'url: "https://127.0.0.1:9/jwks.json", allow_private: true'
+        h = Hookline(sources=down)
+        try:
+            h.start()
+            refused = subprocess.run([HOOKLINE, 'send', '--provider', 'fal', *options, url_of(h, 'fal')],
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            assert refused.returncode == 69 and b'503 {"error":"keys_unavailable"' in refused.stdout, refused
+            assert h.status()['keys']['sets']['fal']['state'] != 'ok', h.status()['keys']
+            assert b'hookline_keys_up{set="fal"} 0' in h.get('/metrics')[1]
+            assert h.status()['sources']['fal']['rejected'] == {'keys_unavailable': 1}
+            h.write_config(sources=source % keys[len('jwks: { '):-len(' }')])
+            h.reload()
+            until('the keys of the file', lambda: h.status()['keys']['sets']['fal']['state'] == 'ok')
+            assert cli('send', '--provider', 'fal', *options, url_of(h, 'fal')).startswith('200 ')
+            assert h.stop() == 0
+        finally:
+            h.clean()
+
+
 def what_check_says():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'c.yaml')
@@ -154,4 +178,4 @@ def the_page():
 
 
 if __name__ == '__main__':
-    Tap().run(every_provider, handshakes, what_check_says, the_page)
+    Tap().run(every_provider, handshakes, without_keys, what_check_says, the_page)

@@ -168,6 +168,15 @@ static const struct bad_row {
       "provider: none\npath: /{token}\npath_token: { env: PATH, not_after: 2026-01-01T00:00:00Z "
       "}\n",
       "t.yaml:3: path_token is { env: NAME }" },
+    { "sns without its topic", "provider: aws-sns\n", "equals is missing; aws-sns is not safe" },
+    { "paypal without its webhook", "provider: paypal\n", "config.webhook_id is missing" },
+    { "certificates from anywhere",
+      "signature:\n  algorithm: rsa-sha256\n  header: x\n  certificate: { header: y }\n",
+      "t.yaml:4: certificate.hosts is missing" },
+    { "subscriptions where there are none", "provider: none\nconfirm_subscriptions: true\n",
+      "t.yaml:2: confirm_subscriptions: none has no subscription" },
+    { "half a when", "provider: token\nsecrets: [x]\nsignature: { when: { path: a } }\n",
+      "t.yaml:3: when needs path and equals" },
     { "retries that are no duration", "provider: none\nretries: often\n",
       "t.yaml:2: retries \"often\" is not a duration" },
 };

@@ -294,6 +294,61 @@ static void certificate(void **state)
     sh("rm -rf $d", dir);
 }
 
+/* Opened once, where that is switched on; from a host of the settings alone. */
+static void confirmation(const char *more, const char *url, enum verdict want, int opened)
+{
+    char dir[] = "/tmp/hookline-keys-XXXXXX", time[CLOCK_TEXT_MAX];
+    struct source_outgoing o = { .now_ms = clock_wall_ms() };
+    struct buf config = BUF_INIT, body = BUF_INIT, key = BUF_INIT;
+    char *key_file = xasprintf("%s/signer.key", server.dir);
+    struct keys_cfg cfg = keys_defaults(mkdtemp(dir));
+    int64_t give_up = clock_mono_ms() + (opened ? PATIENCE_MS : 200);
+    struct err e = ERR_INIT;
+    struct keys *keys;
+    struct made m;
+
+    https_answer(&server, "confirm", "200 0\n\nok");
+    buf_printf(&config,
+               "provider: aws-sns\nequals: { TopicArn: arn }\n%ssignature:\n  certificate: { "
+               "hosts: ['localhost:*'], ca_file: %s, allow_private: true }\n",
+               more, server.ca);
+    buf_printf(
+        &body,
+        "{\"Type\":\"SubscriptionConfirmation\",\"MessageId\":\"m\",\"Token\":\"t\",\"TopicArn\":"
+        "\"arn\",\"Message\":\"x\",\"SubscribeURL\":\"%s:%d/confirm?a=b\",\"Timestamp\":\"%s\","
+        "\"SignatureVersion\":\"2\",\"Signature\":\"\",\"SigningCertURL\":\"https://"
+        "localhost:%d/signer.pem\"}",
+        url, server.port, clock_text(o.now_ms, time), server.port);
+    assert_int_equal(source_read_file(key_file, &key), 0);
+    make_good(&m, buf_cstr(&config));
+    assert_int_equal(keys_new(&keys, &cfg, &e), 0);
+    assert_int_equal(source_register_keys(m.plan, keys, &e), 0);
+    o.key = buf_as_span(&key);
+    o.body = buf_as_span(&body);
+    assert_int_equal(source_sign(m.plan, &o, &e), 0);
+    opened += https_count(&server, "confirm?a=b");
+    assert_string_equal(verdict_name(judged(m.plan, &o)), verdict_name(want));
+    while (https_count(&server, "confirm?a=b") < opened && clock_mono_ms() < give_up)
+        usleep(5000);
+    assert_int_equal(https_count(&server, "confirm?a=b"), opened);
+    source_forget_keys(m.plan);
+    keys_free(keys);
+    unmake(&m);
+    source_outgoing_free(&o);
+    buf_free(&config);
+    buf_free(&body);
+    buf_free(&key);
+    free(key_file);
+    sh("rm -rf $d", dir);
+}
+
+static void subscriptions_are_confirmed_when_told_to(void **state UNUSED)
+{
+    confirmation("", "https://localhost", VERDICT_OK, 0);
+    confirmation("confirm_subscriptions: true\n", "https://localhost", VERDICT_OK, 1);
+    confirmation("confirm_subscriptions: true\n", "https://127.0.0.1", VERDICT_MALFORMED, 0);
+}
+
 static void urls_are_checked_when_they_are_read(void **state UNUSED)
 {
     struct made m;
@@ -310,6 +365,7 @@ int main(void)
         cmocka_unit_test(without_any_keys),
         cmocka_unit_test(through_a_rotation_and_a_restart),
         cmocka_unit_test(urls_are_checked_when_they_are_read),
+        cmocka_unit_test(subscriptions_are_confirmed_when_told_to),
     };
     int failed;
 
