@@ -173,49 +173,110 @@ ssize_t crypto_from_hex(struct span text, uint8_t *out, size_t cap)
     return (ssize_t)(text.n / 2);
 }
 
-/* 255 is no digit. */
-static uint8_t base64_digit(char c, bool url)
+/* By byte, in the standard alphabet and in that for URLs; 255 is no digit. */
+static const uint8_t base64_digits[2][256] = {
+    { 255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 62,  255,
+      255, 255, 63,
+      52,  53,  54,
+      55,  56,  57,
+      58,  59,  60,
+      61,  255, 255,
+      255, 255, 255,
+      255, 255, 0,
+      1,   2,   3,
+      4,   5,   6,
+      7,   8,   9,
+      10,  11,  12,
+      13,  14,  15,
+      16,  17,  18,
+      19,  20,  21,
+      22,  23,  24,
+      25,  255, 255,
+      255, 255, 255,
+      255, 26,  27,
+      28,  29,  30,
+      31,  32,  33,
+      34,  35,  36,
+      37,  38,  39,
+      40,  41,  42,
+      43,  44,  45,
+      46,  47,  48,
+      49,  50,  51,
+      255, 255, 255,
+      255, 255, [128 ... 255] = 255 },
+    { 255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      255, 255, 255,
+      62,  255, 255,
+      52,  53,  54,
+      55,  56,  57,
+      58,  59,  60,
+      61,  255, 255,
+      255, 255, 255,
+      255, 255, 0,
+      1,   2,   3,
+      4,   5,   6,
+      7,   8,   9,
+      10,  11,  12,
+      13,  14,  15,
+      16,  17,  18,
+      19,  20,  21,
+      22,  23,  24,
+      25,  255, 255,
+      255, 255, 63,
+      255, 26,  27,
+      28,  29,  30,
+      31,  32,  33,
+      34,  35,  36,
+      37,  38,  39,
+      40,  41,  42,
+      43,  44,  45,
+      46,  47,  48,
+      49,  50,  51,
+      255, 255, 255,
+      255, 255, [128 ... 255] = 255 },
+};
+
+/* Four digits as 24 bits, fewer as if zeros followed; -1 where one is none. */
+static int32_t base64_group(const uint8_t *digits, const char *p, size_t n)
 {
-    static const uint8_t digits[2][128] = {
-        { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-          255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-          255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 62,  255, 255, 255, 63,
-          52,  53,  54,  55,  56,  57,  58,  59,  60,  61,  255, 255, 255, 255, 255, 255,
-          255, 0,   1,   2,   3,   4,   5,   6,   7,   8,   9,   10,  11,  12,  13,  14,
-          15,  16,  17,  18,  19,  20,  21,  22,  23,  24,  25,  255, 255, 255, 255, 255,
-          255, 26,  27,  28,  29,  30,  31,  32,  33,  34,  35,  36,  37,  38,  39,  40,
-          41,  42,  43,  44,  45,  46,  47,  48,  49,  50,  51,  255, 255, 255, 255, 255 },
-        { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-          255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-          255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 62,  255, 255,
-          52,  53,  54,  55,  56,  57,  58,  59,  60,  61,  255, 255, 255, 255, 255, 255,
-          255, 0,   1,   2,   3,   4,   5,   6,   7,   8,   9,   10,  11,  12,  13,  14,
-          15,  16,  17,  18,  19,  20,  21,  22,  23,  24,  25,  255, 255, 255, 255, 63,
-          255, 26,  27,  28,  29,  30,  31,  32,  33,  34,  35,  36,  37,  38,  39,  40,
-          41,  42,  43,  44,  45,  46,  47,  48,  49,  50,  51,  255, 255, 255, 255, 255 },
-    };
+    uint8_t a = digits[(uint8_t)p[0]], b = digits[(uint8_t)p[1]];
+    uint8_t c = n > 2 ? digits[(uint8_t)p[2]] : 0, d = n > 3 ? digits[(uint8_t)p[3]] : 0;
 
-    return (uint8_t)c < 128 ? digits[url][(uint8_t)c] : 255;
-}
-
-/* Four digits, or fewer at the end; -1 where one is none. */
-static int32_t base64_group(const char *p, size_t n, bool url)
-{
-    uint32_t bits = 0;
-    uint8_t odd = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        uint8_t v = base64_digit(p[i], url);
-        odd |= v;
-        bits = bits << 6 | (v & 63);
-    }
-    return odd & 128 ? -1 : (int32_t)bits;
+    return (a | b | c | d) & 128 ? -1 : a << 18 | b << 12 | c << 6 | d;
 }
 
 /* RFC 4648; bits left over in the last digit must be zero, so that every value has one text. */
 ssize_t crypto_from_base64(struct span text, bool url, bool padding_optional, uint8_t *out,
                            size_t cap)
 {
+    const uint8_t *alphabet = base64_digits[url];
     size_t digits = text.n, n = 0, left;
     int32_t bits;
 
@@ -226,20 +287,19 @@ ssize_t crypto_from_base64(struct span text, bool url, bool padding_optional, ui
         digits / 4 * 3 + (left ? left - 1 : 0) > cap)
         return -1;
     for (size_t i = 0; i + 4 <= digits; i += 4, n += 3) {
-        if ((bits = base64_group(text.p + i, 4, url)) < 0)
+        if ((bits = base64_group(alphabet, text.p + i, 4)) < 0)
             return -1;
         out[n] = (uint8_t)(bits >> 16);
         out[n + 1] = (uint8_t)(bits >> 8);
         out[n + 2] = (uint8_t)bits;
     }
-    bits = base64_group(text.p + digits - left, left, url);
-    if (bits < 0 || bits & (left == 2 ? 15 : left == 3 ? 3 : 0))
+    if (!left)
+        return (ssize_t)n;
+    bits = base64_group(alphabet, text.p + digits - left, left);
+    if (bits < 0 || bits & (left == 2 ? 0xffff : 0xff))
         return -1;
-    if (left == 2)
-        out[n++] = (uint8_t)(bits >> 4);
-    if (left == 3) {
-        out[n++] = (uint8_t)(bits >> 10);
-        out[n++] = (uint8_t)(bits >> 2);
-    }
+    out[n++] = (uint8_t)(bits >> 16);
+    if (left == 3)
+        out[n++] = (uint8_t)(bits >> 8);
     return (ssize_t)n;
 }
