@@ -34,6 +34,67 @@ static const char intro[] =
     "and\n"
     "`hookline send --provider NAME` sends what the provider would.\n";
 
+static const char outro[] =
+    "\n"
+    "## A provider of your own\n"
+    "\n"
+    "One that signs `TIMESTAMP.BODY` in hex:\n"
+    "\n"
+    "```yaml\n"
+    "sources:\n"
+    "  mine:\n"
+    "    secrets: [{ file: /run/secrets/mine }]\n"
+    "    signature:\n"
+    "      algorithm: hmac-sha256\n"
+    "      message: \"{header:x-time}.{body}\"\n"
+    "      header: x-signature\n"
+    "      encoding: hex\n"
+    "      timestamp: { header: x-time, unit: s, tolerance: 5m }\n"
+    "    id: { header: x-delivery, names: delivery }\n"
+    "    type: { path: event }\n"
+    "```\n"
+    "\n"
+    "One that sends a token, or signs with Ed25519 where the user has switched that on; and asks "
+    "first whether we are there:\n"
+    "\n"
+    "```yaml\n"
+    "sources:\n"
+    "  mine:\n"
+    "    secrets: [{ env: MINE_TOKEN, not_after: 2027-01-31T00:00:00Z }, { env: MINE_TOKEN_NEXT "
+    "}]\n"
+    "    public_keys: [\"whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=\"]\n"
+    "    any_of:\n"
+    "      signed: { algorithm: ed25519, header: x-signature, message: \"{header:x-time}{body}\", "
+    "encoding: base64 }\n"
+    "      token: { algorithm: token, header: x-token }\n"
+    "    handshake: { path: type, equals: hello, echo: challenge, answer: "
+    "'{\"challenge\":{token:json}}', type: application/json }\n"
+    "```\n"
+    "\n"
+    "Of `any_of` the first of which a delivery holds anything decides, so that a wrong signature "
+    "is not made good by a token beside it; `all_of`\n"
+    "wants each. Every key is in [configuration.md](configuration.md).\n"
+    "\n"
+    "What would only look safe is refused when the configuration is loaded: a message without the "
+    "body, a timestamp that is not part of the\n"
+    "message, a certificate from any host. What stands before a literal of the message may not "
+    "hold it: an id with a dot is refused where\n"
+    "`ID.TIME.BODY` is signed, as the Standard Webhooks specification wants. A header that holds a "
+    "token (`authorization`,\n"
+    "`proxy-authorization`, `cookie`, the token's own) is never stored.\n"
+    "\n"
+    "To make it a preset: the block into `src/source/providers.yaml` under its name, with `sample` "
+    "and `about`; a delivery that the provider\n"
+    "published into `tests/data/vectors`; `make docs`; `make unit`, which sends it there and "
+    "back.\n"
+    "\n"
+    "Sources of the facts: ai.google.dev/gemini-api/docs/webhooks, standardwebhooks.com, "
+    "developers.openai.com (webhooks guide),\n"
+    "docs.github.com (validating webhook deliveries), docs.stripe.com/webhooks, api.slack.com "
+    "(verifying requests), the providers' own pages on\n"
+    "webhooks and their libraries on GitHub for the others, docs.affirm.com, wavespeed.ai/docs, "
+    "developer.zendesk.com (verifying webhooks).\n";
+
 static void row(struct buf *out, const char *name, const char *text)
 {
     if (text)
@@ -176,4 +237,5 @@ void source_docs(struct buf *out)
         cfg_doc_free(doc);
         free(c);
     }
+    buf_adds(out, outro);
 }
