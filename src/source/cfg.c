@@ -79,7 +79,7 @@ static const struct cfg_key signature_keys[] = {
     { "algorithm", CFG_STR, G(algorithm),
       .help = "`hmac-sha256`, `hmac-sha1`, `hmac-sha512`, `ed25519`, `ecdsa-p256`, `rsa-sha256`, "
               "`rsa-sha1`, "
-              "`jwt`, `token` or `none`." },
+              "`jwt`, `jwt-hs256`, `token` or `none`." },
     { "message", CFG_STR, G(message),
       .help = "What is signed: text with `{body}`, `{header:NAME}`, `{field:NAME}`, `{url}`, "
               "`{url+query}`, `{query:NAME}`, `{config:NAME}`, `{sha256hex:body}`, `{crc32:body}`, "

@@ -17,6 +17,7 @@ static const struct primitive primitives[] = {
     { "rsa-sha256", CRYPTO_RSA_SHA256, 0, &source_public },
     { "rsa-sha1", CRYPTO_RSA_SHA1, 0, &source_public },
     { "jwt", 0, 0, &source_jwt },
+    { "jwt-hs256", CRYPTO_SHA256, 32, &source_jwt_hmac },
 };
 
 const struct primitive *source_find_primitive(const char *name)

@@ -138,9 +138,9 @@ static void print_message(struct buf *out, const char *message)
     buf_addc(out, '`');
 }
 
-static bool is_any(const char *word, const char *a, const char *b, const char *c)
+static bool is_any(const char *word, const char *a, const char *b)
 {
-    return !strcmp(word, a) || !strcmp(word, b) || !strcmp(word, c);
+    return !strcmp(word, a) || !strcmp(word, b);
 }
 
 static void print_check(struct buf *out, const struct signature_cfg *c)
@@ -149,7 +149,7 @@ static void print_check(struct buf *out, const struct signature_cfg *c)
     const char *where = c->header ? c->header : c->path ? c->path : c->query;
 
     buf_adds(out, c->algorithm);
-    if (!is_any(c->algorithm, "token", "none", "jwt"))
+    if (strncmp(c->algorithm, "jwt", 3) && !is_any(c->algorithm, "token", "none"))
         print_message(out, c->message ? c->message : "{body}");
     if (where)
         buf_printf(out, " in %s `%s`", in, where);

@@ -45,7 +45,7 @@ static void add_claim(struct compile *cc, struct check *c, struct span name, str
         c->claims[c->claims_n++] = (struct crypto_claim){ name, value };
 }
 
-static void compile_rules(struct compile *cc, struct check *c)
+void source_jwt_rules(struct compile *cc, struct check *c)
 {
     static const char *const words[] = { "required", "optional", NULL };
     const char *exp = c->cfg->jwt.expiry ? c->cfg->jwt.expiry : "required";
@@ -60,7 +60,6 @@ static void compile_rules(struct compile *cc, struct check *c)
     if (cc->c.email)
         add_claim(cc, c, S("email"), span_str(cc->c.email));
     c->rules = (struct crypto_jwt_rules){
-        .schemes = schemes_of(cc, c),
         .issuer = span_str(issuer),
         .audience = span_str(cc->c.audience),
         .n_claims = c->claims_n,
@@ -90,7 +89,8 @@ static void compile(struct compile *cc, struct check *c)
         bad_check(cc, "", "signature.header is missing");
     if (c->at.kind == PLACE_HEADER && !c->cfg->scheme && span_ieq(c->at.name, S("authorization")))
         c->scheme = SCHEME_BEARER;
-    compile_rules(cc, c);
+    source_jwt_rules(cc, c);
+    c->rules.schemes = schemes_of(cc, c);
     check_audience(cc, c);
     source_compile_publics(cc, c, c->rules.schemes);
 }
@@ -157,7 +157,7 @@ static bool is_word(struct span s)
     return span_eq(s, S("true")) || span_eq(s, S("false")) || span_u64(s, &n);
 }
 
-static void make_claims(const struct sign *s, const struct check *c, struct buf *out)
+void source_jwt_claims(const struct sign *s, const struct check *c, struct buf *out)
 {
     long long now = (long long)(s->o->now_ms / 1000);
     uint8_t digest[CRYPTO_HASH_MAX];
@@ -194,7 +194,7 @@ static int sign(struct sign *s, const struct check *c, struct err *e)
             key = source_private(s, algorithms[i].scheme, e);
     if (!key)
         return -1;
-    make_claims(s, c, &claims);
+    source_jwt_claims(s, c, &claims);
     crypto_jwt_make(key, SPAN_NONE, buf_as_span(&claims), &token);
     buf_printf(&s->o->headers, "%.*s: %s%.*s\r\n", SPAN_FMT(c->at.name),
                c->scheme == SCHEME_BEARER ? "Bearer " : "", SPAN_FMT(buf_as_span(&token)));

@@ -253,6 +253,8 @@ void source_compile_stamp(struct compile *cc, struct check *c);
 void source_compile_shake(struct compile *cc);
 void source_check_release(struct check *c);
 void source_check_publics(struct compile *cc);
+/* What a JWT must say, of either kind. */
+void source_jwt_rules(struct compile *cc, struct check *c);
 void source_compile_certificate(struct compile *cc, struct check *c);
 void source_certificate_release(struct check *c);
 MUST_CHECK int source_read_file(const char *path, struct buf *out);
@@ -288,7 +290,8 @@ struct primitive_ops {
     bool takes_secrets; /* secrets as keys of an HMAC */
     bool takes_publics; /* public keys or a JWK set */
 };
-extern const struct primitive_ops source_none, source_token, source_hmac, source_public, source_jwt;
+extern const struct primitive_ops source_none, source_token, source_hmac, source_public, source_jwt,
+    source_jwt_hmac;
 
 /* A header that decides about the delivery may come once; the same text again is tolerated only for
  * signatures, where a proxy may have doubled the line. */
@@ -355,3 +358,6 @@ MUST_CHECK int source_sign_message(struct sign *s, const struct check *c, struct
 /* The private key that was given, for that scheme; NULL and e. */
 struct crypto_private *source_private(const struct sign *s, enum crypto_scheme scheme,
                                       struct err *e);
+/* The claims that a check asks for, as the provider would make them. */
+void source_jwt_claims(const struct sign *s, const struct check *c, struct buf *out);
+void source_add_base64url(struct buf *out, struct span raw); /* without padding */

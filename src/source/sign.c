@@ -237,7 +237,7 @@ struct crypto_private *source_private(const struct sign *s, enum crypto_scheme s
 }
 
 /* RFC 4648 section 5, without padding, as most write it. */
-static void add_base64url(struct buf *out, struct span raw)
+void source_add_base64url(struct buf *out, struct span raw)
 {
     size_t at = out->n;
 
@@ -284,7 +284,7 @@ void source_sign_put(struct sign *s, const struct check *c, struct span raw)
         buf_base64(out, raw);
         break;
     case ENCODING_BASE64URL:
-        add_base64url(out, raw);
+        source_add_base64url(out, raw);
     }
     buf_adds(out, "\r\n");
 }

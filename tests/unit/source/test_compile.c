@@ -168,6 +168,9 @@ static const struct bad_row {
       "provider: none\npath: /{token}\npath_token: { env: PATH, not_after: 2026-01-01T00:00:00Z "
       "}\n",
       "t.yaml:3: path_token is { env: NAME }" },
+    { "a shared token without the body's hash",
+      "secrets: [x]\nsignature: { algorithm: jwt-hs256, header: x }\n",
+      "t.yaml:2: signature.jwt.body_hash is missing" },
     { "sns without its topic", "provider: aws-sns\n", "equals is missing; aws-sns is not safe" },
     { "paypal without its webhook", "provider: paypal\n", "config.webhook_id is missing" },
     { "certificates from anywhere",

@@ -118,6 +118,7 @@ static void token(void **state)
  */
 /* Signatures made elsewhere (Python's hmac) with the key `key`. */
 #define H(rest) "signature: { algorithm: hmac-sha256, header: x-sig" rest " }\nsecrets: [key]\n"
+#define LK "provider: livekit\nissuer: k\nsecrets: [key]\n"
 #define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
 #define TW "provider: twilio\nurl: https://a.example/t\nsecrets: [key]\n"
 static const struct token_row macs[] = {
@@ -225,6 +226,132 @@ static const struct token_row macs[] = {
       "not_after: 2020-01-01T00:00:00Z }, key]\n",
       "", "x-sig: a777724d943eb48dc69bca8a4a6d57a04db3f9ec7e1de4e581e860265bdf3032\r\n", "{}",
       VERDICT_OK },
+    { "hs256", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9.uyMtOpZ6HDEtWHS2xpRpu6oFlpL7G5ELeIFFbmBZG2E\r\n",
+      "{}", VERDICT_OK },
+    { "hs256, the hash in hex", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiI0NDEzNmZhMzU1YjM2NzhhMTE0NmFkMTZmN2U4NjQ5"
+      "ZTk0ZmI0ZmMyMWZlNzdlODMxMGMwNjBmNjFjYWFmZjhhIn0.O-LIHDhxmOZVyww24ZepcmIogZf23EoxA07t-"
+      "8bK5LU\r\n",
+      "{}", VERDICT_OK },
+    { "hs256, another body", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9.uyMtOpZ6HDEtWHS2xpRpu6oFlpL7G5ELeIFFbmBZG2E\r\n",
+      "[]", VERDICT_BAD_SIGNATURE },
+    { "hs256, no hash", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwfQ."
+      "1apph594oz3LxNW6Gbexk2rEACmxI7eQnpV6AxmEJCg\r\n",
+      "{}", VERDICT_BAD_SIGNATURE },
+    { "hs256, another secret", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9.gCCOlNO-t7hQiq4uvxjFSiM5w0wnFkWu89qjKtj0obE\r\n",
+      "{}", VERDICT_BAD_SIGNATURE },
+    { "hs256, alg none", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJub25lIn0."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9.7dI0Tpdv7rYMvotlCWy9vU5VEBfXd4FtaeSAA_Ujy8g\r\n",
+      "{}", VERDICT_BAD_SIGNATURE },
+    { "hs256, no MAC", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9.\r\n",
+      "{}", VERDICT_MALFORMED },
+    { "hs256 that says RS256", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJSUzI1NiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9.3sqsia3XojzWe42V6PklzR577ORrM2_4WJobSFuWyoQ\r\n",
+      "{}", VERDICT_BAD_SIGNATURE },
+    { "hs512", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzUxMiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9.Uy-ai508H5uz9YjFS6U3tQzEmExsDi--2NcX_GQXfJHO9ZerpG_8rkhteJ_"
+      "SjMB8qZGi0T9b447FJTpiP1Cu1A\r\n",
+      "{}", VERDICT_MALFORMED },
+    { "hs256, crit", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiIsImNyaXQiOlsiYjY0Il19."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9.gW8ja3FJNOPlq79BRwvQ0dbvkFcmcRXAB2jnGSpAijY\r\n",
+      "{}", VERDICT_MALFORMED },
+    { "hs256, another issuer", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJsIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9.fJ3j2UfUq0Aq4nHd86xJVz-PRgJ1BtiRRIjpry2D_bY\r\n",
+      "{}", VERDICT_BAD_SIGNATURE },
+    { "hs256, no issuer", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJleHAiOjE3MDAwMDM2MDAsInNoYTI1NiI6IlJCTnZvMVd6WjRvUlJxMFc5K2hrbnBUN1Q4SWY1MzZERU1CZzloeXEv"
+      "NG89In0.4yM6Nd_dx0XlY030quQgMc4WBhN-eNDmSZ6Ev6kkfqc\r\n",
+      "{}", VERDICT_BAD_SIGNATURE },
+    { "hs256, over", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNjk5OTk5OTM5LCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9.c3cKNhcKA1E2UIRLKSdTlhOhP4KzVKCawioqBO0a2ks\r\n",
+      "{}", VERDICT_EXPIRED },
+    { "hs256, within the leeway", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNjk5OTk5OTQwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9.EMiM0ljqu3sb_r5rMkUfGnjuNCYcGW_uQjjv9LKVAs0\r\n",
+      "{}", VERDICT_OK },
+    { "hs256, without an end", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJrIiwic2hhMjU2IjoiUkJOdm8xV3paNG9SUnEwVzkraGtucFQ3VDhJZjUzNkRFTUJnOWh5cS80bz0ifQ."
+      "YCiJqRj6hjycdgtC0dzpdcpAw_rv5NhMCmfhaEfzXik\r\n",
+      "{}", VERDICT_MALFORMED },
+    { "hs256, an end that is text", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoiMTcwMDAwMzYwMCIsInNoYTI1NiI6IlJCTnZvMVd6WjRvUlJxMFc5K2hrbnBUN1Q4SWY1"
+      "MzZERU1CZzloeXEvNG89In0.CZbc80AcF1CseQ5HfzbMeDjOe9P6pr6NQkw_tqLmcNw\r\n",
+      "{}", VERDICT_MALFORMED },
+    { "hs256, not yet", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSIsIm5iZiI6MTcwMDAwMDA2MX0.YRew6HYr4YAT7XMmKPj0eQUMKmYdNTV3Ec192LH8Lao\r\n",
+      "{}", VERDICT_FUTURE },
+    { "hs256, claims that are no JSON", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJrIg.F1u6C2N1E0WA_A_otNVVwv4xZiAeu_ym1q5DOg603vQ\r\n",
+      "{}", VERDICT_MALFORMED },
+    { "hs256, two parts", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9\r\n",
+      "{}", VERDICT_MALFORMED },
+    { "hs256, four parts", LK, "",
+      "Authorization: "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9.uyMtOpZ6HDEtWHS2xpRpu6oFlpL7G5ELeIFFbmBZG2E.e30\r\n",
+      "{}", VERDICT_MALFORMED },
+    { "hs256, no token", LK, "", "Authorization: x\r\n", "{}", VERDICT_UNSIGNED },
+    { "hs256, a scheme that livekit does not write", LK, "",
+      "Authorization: Bearer "
+      "eyJhbGciOiJIUzI1NiJ9."
+      "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
+      "REVNQmc5aHlxLzRvPSJ9.uyMtOpZ6HDEtWHS2xpRpu6oFlpL7G5ELeIFFbmBZG2E\r\n",
+      "{}", VERDICT_UNSIGNED },
 };
 
 /* --- public keys ---------------------------------------------------------------------------------
