@@ -8,6 +8,9 @@
 
 #include "room.h"
 
+/* What a stranger sends comes back as text: no browser is to take it for a page. */
+#define NOSNIFF "X-Content-Type-Options: nosniff\r\n"
+
 static const char *const methods[] = { "POST", "GET", "OPTIONS", NULL };
 static const enum http_method method_of[] = { METHOD_POST, METHOD_GET, METHOD_OPTIONS };
 static const struct span pieces[] = {
@@ -54,13 +57,18 @@ static bool answers_with(const struct shake *k, char first)
     return false;
 }
 
+/* Of several secrets the one that ends last, so that a rotation does not break the answers. */
 static void find_key(struct compile *cc)
 {
     const struct source_plan *p = cc->p;
+    int64_t until = 0;
 
-    for (size_t i = 0; i < p->checks_n && !cc->p->shake.key; i++)
-        if (p->checks[i].secrets_n)
-            cc->p->shake.key = p->checks[i].keys[0];
+    for (size_t i = 0; i < p->checks_n; i++)
+        for (size_t k = 0; k < p->checks[i].secrets_n; k++)
+            if (p->checks[i].keys[k] && p->checks[i].not_after_ms[k] > until) {
+                cc->p->shake.key = p->checks[i].keys[k];
+                until = p->checks[i].not_after_ms[k];
+            }
     if (!p->shake.key && cc->errs->n == cc->errs_before)
         bad(cc, "handshake.answer", "handshake.answer: {hmac} needs the secret of an HMAC");
 }
@@ -144,7 +152,8 @@ static void write_answer(struct verify *v, struct span token)
     v->ev->handshake = true;
     v->ev->handshake_status = k->status;
     v->ev->handshake_type = k->type;
-    out->n = 0;
+    out->n = v->ev->handshake_headers.n = 0;
+    buf_adds(&v->ev->handshake_headers, NOSNIFF);
     for (size_t i = 0; i < k->answer_n; i++) {
         if (i % 2 == 0)
             buf_span(out, k->answer[i]);

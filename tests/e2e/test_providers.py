@@ -96,7 +96,7 @@ def handshakes():
     with tempfile.TemporaryDirectory() as folder:
         h = Hookline()
         _, _, text = all_sources(h, folder)
-        h.write_config(sources=text)
+        h.write_config(sources=text + '\n  strict: { provider: github, secrets: [x], reject_status: 403 }')
 
         def ask(line, more=''):
             head = f'{line} HTTP/1.1\r\nHost: a\r\n{more}Connection: close\r\n\r\n'
@@ -113,6 +113,9 @@ def handshakes():
             assert (status, headers['webhook-allowed-origin'], headers['allow']) == (200, 'a.example', 'POST')
             assert ask('GET /hooks/github')[0] == 405
             assert ask('OPTIONS /hooks/github')[0] == 405
+            status, _, body = ask('POST /hooks/strict', 'Content-Length: 0\r\n')
+            assert status == 403 and json.loads(body)['error'] == 'bad_signature'
+            assert b'hookline_requests_total{source="strict",code="403"} 1' in h.get('/metrics')[1]
             assert h.status()['log']['last_lsn'] == 0
             assert h.stop() == 0
         finally:
@@ -168,6 +171,21 @@ def what_check_says():
         assert warnings(meta + ', dedup: body }') == ''
 
 
+def what_is_printed_is_read_again():
+    with tempfile.TemporaryDirectory() as folder:
+        _, _, text = all_sources(Hookline(), folder)
+        path, again = os.path.join(folder, 'c.yaml'), os.path.join(folder, 'd.yaml')
+        open(path, 'w').write(f"""log: {{ dir: {folder}/data }}
+sources:{text}
+  dated: {{ provider: github, secrets: [{{ env: PATH, not_after: 2030-01-01T00:00:00Z }}], status: 202, reject_status: 403 }}
+  both: {{ all_of: {{ a: {{ algorithm: token, query: k }}, b: {{ algorithm: hmac-sha1, header: x }} }}, secrets: {{ env: PATH }} }}
+""")
+        printed = cli('check', '-c', path, '--print')
+        assert 'not_after: "2030-01-01T00:00:00.000Z"' in printed
+        open(again, 'w').write(printed)
+        assert cli('check', '-c', again, '--print') == printed
+
+
 def the_page():
     docs = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/providers.md')
     assert cli('providers', '--docs') == open(docs).read()
@@ -178,4 +196,4 @@ def the_page():
 
 
 if __name__ == '__main__':
-    Tap().run(every_provider, handshakes, without_keys, what_check_says, the_page)
+    Tap().run(every_provider, handshakes, without_keys, what_check_says, what_is_printed_is_read_again, the_page)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #define NOW 1700000000000
+#define NOSNIFF "X-Content-Type-Options: nosniff\r\n"
 
 #define META "provider: meta\nsecrets: [key]\nverify_token: sesame\n"
 #define GRAPH "provider: microsoft-graph\nsecrets: [key]\n"
@@ -21,9 +22,10 @@ static const struct open_row {
     const char *extra;
 } open_rows[] = {
     { "meta", META, "GET", "hub.mode=subscribe&hub.challenge=115&hub.verify_token=sesame", "", "",
-      VERDICT_OK, "115", "" },
+      VERDICT_OK, "115", NOSNIFF },
     { "meta: markup stays plain text", META, "GET",
-      "hub.challenge=%3Cscript%3E&hub.verify_token=sesame", "", "", VERDICT_OK, "<script>", "" },
+      "hub.challenge=%3Cscript%3E&hub.verify_token=sesame", "", "", VERDICT_OK, "<script>",
+      NOSNIFF },
     { "meta: another token", META, "GET", "hub.challenge=115&hub.verify_token=sesam", "", "",
       VERDICT_BAD_SIGNATURE, NULL, NULL },
     { "meta: no token", META, "GET", "hub.challenge=115", "", "", VERDICT_BAD_SIGNATURE, NULL,
@@ -35,16 +37,16 @@ static const struct open_row {
     { "meta: a challenge with a delivery changes nothing", META, "POST",
       "hub.challenge=115&hub.verify_token=sesame", "", "{}", VERDICT_UNSIGNED, NULL, NULL },
     { "graph", GRAPH, "POST", "validationToken=Validation%3A+a%2Fb", "", "", VERDICT_OK,
-      "Validation: a/b", "" },
+      "Validation: a/b", NOSNIFF },
     { "graph: with a body it is a handshake all the same", GRAPH, "POST", "validationToken=a", "",
-      "{\"value\":[{\"clientState\":\"key\"}]}", VERDICT_OK, "a", "" },
+      "{\"value\":[{\"clientState\":\"key\"}]}", VERDICT_OK, "a", NOSNIFF },
     { "graph: empty", GRAPH, "POST", "validationToken=", "", "{}", VERDICT_UNSIGNED, NULL, NULL },
     { "graph: a broken escape", GRAPH, "POST", "validationToken=%2", "", "{}", VERDICT_UNSIGNED,
       NULL, NULL },
     { "graph: a delivery", GRAPH, "POST", "", "", "{\"value\":[{\"clientState\":\"key\"}]}",
       VERDICT_OK, NULL, NULL },
     { "x", X, "GET", "crc_token=9b4507b3-9040-4669-9ca3-6b94edb50553", "", "", VERDICT_OK,
-      JSON_ANSWER, "" },
+      JSON_ANSWER, NOSNIFF },
     { "x: no token", X, "GET", "", "", "", VERDICT_UNSIGNED, NULL, NULL },
     { "x: a token that is a body", X, "GET", "crc_token=%7B%7D", "", "", VERDICT_MALFORMED, NULL,
       NULL },
@@ -137,7 +139,7 @@ static void signed_handshake(void **state)
     assert_int_equal(source_sign(m.plan, &o, &e), 0);
     bytes = delivery(&req, "POST", SPAN_NONE, buf_as_span(&o.headers), buf_as_span(&o.text));
     assert_int_equal(source_verify(m.plan, &req, bytes, SPAN_NONE, NOW, &ev), VERDICT_OK);
-    check_answer(&ev, r->answer, "");
+    check_answer(&ev, r->answer, NOSNIFF);
     if (r->answer) {
         assert_string_equal(ev.handshake_type, r->type);
         assert_int_equal(ev.handshake_status, r->status);
@@ -152,6 +154,37 @@ static void signed_handshake(void **state)
     unmake(&m);
     buf_free(&config);
     buf_free(&key);
+}
+
+/* Zoom's answer with the secret that holds on, while another one is on its way out. */
+static void zoom_answers_with_the_secret_that_stays(void **state UNUSED)
+{
+    struct source_outgoing o = { .now_ms = NOW,
+                                 .body = S(
+                                     "{\"event\":\"endpoint.url_validation\","
+                                     "\"payload\":{\"plainToken\":\"qgg8vlvZRS6UYooatFL8Aw\"}}") };
+    struct source_event ev = { 0 };
+    struct http_request req;
+    struct err e = ERR_INIT;
+    struct made m;
+    char *bytes;
+
+    setenv("HOOKLINE_TEST_OLD", "old", 1);
+    setenv("HOOKLINE_TEST_NEW", "zoomsecret", 1);
+    make_good(&m, "provider: zoom\nsecrets: [{ env: HOOKLINE_TEST_OLD, not_after: "
+                  "2023-12-31T00:00:00Z }, { env: HOOKLINE_TEST_NEW }]\n");
+    assert_int_equal(source_sign(m.plan, &o, &e), 0);
+    bytes = delivery(&req, "POST", SPAN_NONE, buf_as_span(&o.headers), buf_as_span(&o.text));
+    assert_int_equal(source_verify(m.plan, &req, bytes, SPAN_NONE, NOW, &ev), VERDICT_OK);
+    check_answer(&ev,
+                 "{\"plainToken\":\"qgg8vlvZRS6UYooatFL8Aw\",\"encryptedToken\":"
+                 "\"83b2a60d4bbe49dc93763ed9e727a9a7"
+                 "690cbe4c1f8bb0adc0ffccd09ecb1384\"}",
+                 NOSNIFF);
+    free(bytes);
+    source_outgoing_free(&o);
+    source_event_free(&ev);
+    unmake(&m);
 }
 
 /* A handshake of a path with a token needs the token too. */
@@ -176,6 +209,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_path_token_comes_first),
+        cmocka_unit_test(zoom_answers_with_the_secret_that_stays),
     };
 
     return T_TABLE(open_rows, open_handshake) + T_TABLE(signed_rows, signed_handshake) +

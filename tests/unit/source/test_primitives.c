@@ -352,6 +352,13 @@ static const struct token_row macs[] = {
       "eyJpc3MiOiJrIiwiZXhwIjoxNzAwMDAzNjAwLCJzaGEyNTYiOiJSQk52bzFXelo0b1JScTBXOStoa25wVDdUOElmNTM2"
       "REVNQmc5aHlxLzRvPSJ9.uyMtOpZ6HDEtWHS2xpRpu6oFlpL7G5ELeIFFbmBZG2E\r\n",
       "{}", VERDICT_UNSIGNED },
+    { "the message that paypal signs",
+      H(", message: '{header:id}|{header:time}|{config:id}|{crc32:body}'") "config: { id: WH123 "
+                                                                           "}\n",
+      "",
+      "id: 69cd13f0-d67a-11e5-baa3-778b53f4ae55\r\ntime: 2016-02-18T20:01:35Z\r\nx-sig: "
+      "7889031d80be30efcca773377035c58ab54d225488ffbd0c99fe564d50444d9e\r\n",
+      "{\"id\":\"evt_1\",\"type\":\"x\"}", VERDICT_OK },
 };
 
 /* --- public keys ---------------------------------------------------------------------------------
