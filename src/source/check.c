@@ -222,6 +222,8 @@ static void list_checks(struct compile *cc)
 
 static bool can_be_made(const struct source_cfg *cfg, const struct check *c)
 {
+    if (!c->kind)
+        return false;
     if (c->kind->ops->takes_publics)
         return !c->idle && (c->certificate.roots || c->set || cfg->jwks.url || cfg->jwks.file);
     return c->secrets_n || c->kind->ops == &source_none;

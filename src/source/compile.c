@@ -356,6 +356,7 @@ static void compile_rest(struct compile *cc, int64_t dedup_window_ms)
 {
     struct source_plan *p = cc->p;
 
+    p->content_type = source_intern(cc, cc->at, S("content-type"));
     compile_place(cc, "id", &cc->c.id, &p->id);
     compile_place(cc, "type", &cc->c.type, &p->type);
     compile_place(cc, "subject", &cc->c.subject, &p->subject);

@@ -204,7 +204,8 @@ struct source_plan {
 
     struct span names[NAMES_MAX]; /* of the headers that are looked at, each once */
     size_t names_n;
-    uint64_t name_lengths; /* a bit for the length of each, modulo 64 */
+    struct span content_type; /* one of them */
+    uint64_t name_lengths;    /* a bit for the length of each, modulo 64 */
 
     enum source_dedup dedup;
     struct span kept[KEPT_MAX];

@@ -266,7 +266,7 @@ static enum verdict describe(struct verify *v)
         return VERDICT_MALFORMED;
     if (!ev->type.n)
         ev->type = S("webhook");
-    ev->content_type = http_header(v->req, v->bytes, S("content-type"), NULL);
+    source_one_header(v, v->p->content_type, false, &ev->content_type);
     if (ev->content_type.n > ATTRIBUTE_MAX)
         ev->content_type = SPAN_NONE;
     if (v->p->dedup == SOURCE_DEDUP_BODY)
