@@ -2,6 +2,7 @@
 /* The table of sets, and what the other threads call. */
 #include "room.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -130,6 +131,7 @@ struct keys_set *keys_register(struct keys *k, const struct keys_set_cfg *cfg, s
 {
     struct keys_set *s;
 
+    assert(!cfg->url != !cfg->file);
     if (cfg->url && fetch_check(cfg->url, &cfg->rules, e)) {
         err_wrap(e, "keys of %s: %s", cfg->name, cfg->url);
         return NULL;

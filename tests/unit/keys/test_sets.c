@@ -390,6 +390,31 @@ static void damage(void **state)
     free(command);
 }
 
+/* Whole, but of another URL: somebody moved files about. */
+static void a_file_under_another_name(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    world_open(&w);
+    serve("this", GOOD, "k1");
+    registered(&w, "this");
+    assert_true(keys_warm(w.keys, PATIENCE_MS));
+    keys_free(w.keys);
+    sh("mv $d/*.keys $d/this", w.dir);
+    serve("that", GOOD, "k2");
+    world_open(&w);
+    registered(&w, "that");
+    assert_true(keys_warm(w.keys, PATIENCE_MS));
+    keys_free(w.keys);
+    sh("mv $d/this $d/*.keys", w.dir);
+    https_answer(&server, "that", "500 0\n\n");
+    world_open(&w);
+    w.set = registered(&w, "that");
+    assert_true(has(w.set, NULL));
+    world_close(&w);
+}
+
 static void the_cache_is_private_and_whole(void **state UNUSED)
 {
     struct world w;
@@ -535,6 +560,10 @@ static void a_file_is_followed(void **state UNUSED)
     https_answer(&server, "file", JWKS("k3"));
     UNTIL(has(w.set, "k3"));
     UNTIL(SAYS(&w, "\"state\":\"ok\""));
+    sh("sleep 0.02; printf k4 | dd of=$d/file bs=1 seek=$(grep -bo k3 $d/file | cut -d: -f1) "
+       "conv=notrunc status=none",
+       server.dir); /* in place, as long as before */
+    UNTIL(has(w.set, "k4"));
     free(path);
     world_close(&w);
 }
@@ -638,6 +667,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(without_keys_a_hold_is_a_wish),
     cmocka_unit_test(warming_ends_in_time),
     cmocka_unit_test(a_restart_with_the_server_down),
+    cmocka_unit_test(a_file_under_another_name),
     cmocka_unit_test(the_cache_is_private_and_whole),
     cmocka_unit_test(without_a_cache_it_works_as_well),
     cmocka_unit_test(no_folder_no_start),
