@@ -5,7 +5,7 @@ V       ?= release
 B       := build/$(V)
 VERSION := $(shell cat VERSION)
 
-PKGS    := libevent libevent_pthreads rdkafka hiredis openssl yaml-0.1 libcurl
+PKGS    := libevent libevent_pthreads rdkafka hiredis openssl jansson yaml-0.1 libcurl
 CFLAGS  ?= -O2 -g
 OPT.release :=
 OPT.asan    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -93,6 +93,7 @@ examples: $(EXAMPLES)
 docs: $B/tests/gendocs
 	$B/tests/gendocs example >deploy/hookline.example.yaml
 	$B/tests/gendocs reference >docs/configuration.md
+	$B/tests/gendocs providers >docs/providers.md
 bench:
 	@scripts/deps bench
 	@$(MAKE) --no-print-directory V=release build/hookline $(BENCH)

@@ -20,6 +20,7 @@ void admin_check(const struct admin_cfg *cfg, const struct cfg_node *at, struct 
 struct admin_view {
     struct wal *wal;
     struct intake *intake;
+    struct keys *keys; /* also NULL where no source has keys of others */
     struct delivery **sinks;
     char **sink_names;
     size_t sinks_n;

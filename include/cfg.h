@@ -34,7 +34,8 @@ void cfg_error(struct err_list *errs, const struct cfg_node *at, const char *fmt
 struct cfg_secret {
     char *bytes; /* NUL-ended; may hold other bytes when read from a file */
     size_t n;
-    char *ref; /* "env:NAME", "file:PATH", or NULL for a plain string */
+    char *ref;            /* "env:NAME", "file:PATH", or NULL for a plain string */
+    int64_t not_after_ms; /* 0: for ever; in a list of secrets only */
 };
 
 enum cfg_type {

@@ -41,6 +41,7 @@ enum http_error {
     HTTP_ERR_OVERLOADED,
     HTTP_ERR_TOO_MANY_CONNECTIONS,
     HTTP_ERR_SHUTTING_DOWN,
+    HTTP_ERR_KEYS_UNAVAILABLE,
     HTTP_ERRORS
 };
 struct http_error_info {
@@ -128,6 +129,8 @@ struct span http_body(const struct http_request *req, const char *bytes);
 bool http_query_get(struct span query, struct span name, struct buf *out);
 /* Percent-decodes a path piece; false for a broken escape or NUL. */
 bool http_unescape(struct span s, struct buf *out);
+/* The same of a form's names and values (application/x-www-form-urlencoded): + is a blank. */
+bool http_unescape_form(struct span s, struct buf *out);
 
 /* Reply writer. `extra` holds whole header lines with CRLF, or is empty. Content-Length, Connection
  * where needed, and Date are written; content_type NULL with an empty body leaves it out. */

@@ -28,8 +28,12 @@ struct json_value {
 
 /* JSON_NONE when the path is not there or the text is broken before or in it. */
 struct json_value json_find(struct span text, struct span path);
-/* Several paths in one pass: out[i] answers paths[i]. At most 8. */
+/* Several paths in one pass: out[i] answers paths[i]. At most 16. */
 void json_find_all(struct span text, const struct span *paths, size_t n, struct json_value *out);
+
+/* The elements of an array one after another: *rest is the array's raw text at first, which
+ * json_find has seen to the end. False behind the last one. */
+bool json_next(struct span *rest, struct json_value *element);
 
 /* The string's meaning appended to out; false for a broken escape or a lone surrogate. */
 bool json_unescape(struct span raw, struct buf *out);

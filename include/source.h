@@ -8,6 +8,7 @@
 
 #include "cfg.h"
 #include "http.h"
+#include "keys.h"
 
 /* The settings of one source: the user's keys and the preset language. Private but for what intake
  * and cli need. */
@@ -26,13 +27,23 @@ struct source_plan *source_compile(const char *name, const struct source_cfg *cf
                                    struct err_list *errs, struct err_list *warns);
 void source_plan_free(struct source_plan *p);
 
+/* Has the plan's JWK set fetched, or its file watched; nothing to do where it has none. Until then,
+ * and where they were never had, its deliveries are VERDICT_KEYS_UNAVAILABLE. The keys must outlive
+ * the plan, or be forgotten first. */
+MUST_CHECK int source_register_keys(struct source_plan *p, struct keys *k, struct err *e);
+void source_forget_keys(struct source_plan *p);
+bool source_wants_keys(const struct source_plan *p);
+
 /* What intake needs to know of a plan. */
 struct source_info {
     const char *name;
     const char *path; /* as configured; may hold {token} */
     const char *provider;
     uint64_t body_bytes;                   /* 0: the global limit */
+    uint64_t sends_bytes;                  /* the largest body the provider sends; 0: not known */
     int status;                            /* 200, 202 or 204 */
+    int reject_status;                     /* of what is not genuine: 400, 401 or 403 */
+    bool open;                             /* nothing is asked for: anybody may send */
     bool handshake_get, handshake_options; /* methods beside POST that a handshake needs */
 };
 const struct source_info *source_info(const struct source_plan *p);
@@ -50,6 +61,7 @@ enum verdict {
     VERDICT_MALFORMED,
     VERDICT_UNKNOWN_KEY,
     VERDICT_EXPIRED,
+    VERDICT_KEYS_UNAVAILABLE, /* nobody can tell now: 503, so that the sender tries again */
     VERDICTS
 };
 const char *verdict_name(enum verdict v); /* the metric label */
@@ -64,8 +76,9 @@ struct source_event {
     /* A handshake: answer this and log nothing. */
     bool handshake;
     int handshake_status;
-    const char *handshake_type;
+    const char *handshake_type; /* NULL: none */
     struct buf handshake_body;
+    struct buf handshake_headers; /* whole lines */
 };
 void source_event_free(struct source_event *ev);
 
@@ -87,15 +100,29 @@ enum source_outcome source_outcome(const struct source_plan *p, struct span type
 const char *const *source_preset_names(void);     /* NULL-ended */
 struct span source_preset_text(const char *name); /* the block as YAML, SPAN_NONE when unknown */
 
+void source_docs(struct buf *out); /* docs/providers.md, of all of them */
+
+/* What its provider would hand out, to try a preset with. What it has none of stays empty. */
+struct source_pair {
+    struct buf secret;  /* for `secrets` and `hookline send --secret` */
+    struct buf private; /* PEM, for `hookline send --key` */
+    struct buf public;  /* for `public_keys` */
+    struct buf jwks;    /* or for `jwks` */
+};
+MUST_CHECK int source_keygen(const char *preset, struct source_pair *out, struct err *e);
+void source_pair_free(struct source_pair *p);
+
 /* --- the other direction, for `hookline send` and the benchmarks ---------------------------------
  */
 struct source_outgoing {
     struct span id, type, subject; /* in: empty ones are made up */
     struct span body;              /* in: given, or typical for the type */
+    struct span key;               /* in: a private key, where the provider signs with one */
     int64_t now_ms;
-    struct buf headers; /* out: "Name: value\r\n" lines, signature included */
+    struct buf headers; /* in and out: "Name: value\r\n" lines, signature included */
+    struct buf query;   /* in and out: what the URL carries behind its '?'; may be empty */
     struct buf text;    /* out: the body */
 };
-/* Signs as that provider would, with the first of the plan's secrets. */
+/* Signs as that provider would, with the first of the plan's secrets or the given key. */
 MUST_CHECK int source_sign(const struct source_plan *p, struct source_outgoing *out, struct err *e);
 void source_outgoing_free(struct source_outgoing *out);

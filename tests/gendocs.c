@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prints what is generated from the tables: `gendocs example`, `gendocs reference` (see `make
- * docs`). */
+/* Prints what is generated from the tables: `gendocs example`, `gendocs reference`, `gendocs
+ * providers` (see `make docs`). */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,7 +11,9 @@ int main(int argc, char **argv)
     struct buf b = BUF_INIT;
     bool reference = argc > 1 && !strcmp(argv[1], "reference");
 
-    if (reference) {
+    if (argc > 1 && !strcmp(argv[1], "providers")) {
+        source_docs(&b);
+    } else if (reference) {
         buf_adds(&b, "# Configuration reference\n\nMade from the tables in the source by `make "
                      "docs`. Keys marked `reload` "
                      "are applied on SIGHUP; a change of\nany other key is rejected by a reload "

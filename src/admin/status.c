@@ -53,7 +53,12 @@ void admin_status(struct admin *a, struct net_request *req)
         buf_addc(&b, ':');
         delivery_status(v->sinks[i], &b);
     }
-    buf_adds(&b, "}}\n");
+    buf_addc(&b, '}');
+    if (v->keys) {
+        buf_adds(&b, ",\"keys\":");
+        keys_status(v->keys, &b);
+    }
+    buf_adds(&b, "}\n");
     admin_reply(req, 200, "application/json", &b);
     buf_free(&b);
 }
@@ -119,6 +124,8 @@ void admin_metrics(struct admin *a, struct net_request *req)
         wal_metrics(v->wal, &b);
     if (v->intake)
         intake_metrics(v->intake, &b);
+    if (v->keys)
+        keys_metrics(v->keys, &b);
     delivery_metrics(v->sinks, v->sinks_n, &b);
     admin_reply(req, 200, "text/plain; version=0.0.4; charset=utf-8", &b);
     buf_free(&b);

@@ -5,10 +5,12 @@
 /* Most names come just as they are looked for. */
 bool span_ieq(struct span a, struct span b)
 {
-    if (span_eq(a, b))
-        return true;
     if (a.n != b.n)
         return false;
+    if (a.n && ((a.p[a.n - 1] ^ b.p[a.n - 1]) & ~32)) /* headers begin alike and end differently */
+        return false;
+    if (span_eq(a, b))
+        return true;
     for (size_t i = 0; i < a.n; i++) {
         unsigned differ = (unsigned char)(a.p[i] ^ b.p[i]);
         if (differ && (differ != 32 || (unsigned)((a.p[i] | 32) - 'a') > 'z' - 'a'))

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "room.h"
 
 static bool is_null(const struct cfg_node *n)
@@ -132,33 +133,56 @@ static void read_secret_file(const struct cfg_node *n, struct cfg_secret *s, str
     s->ref = xasprintf("file:%s", n->text);
 }
 
-/* { env: NAME }, { file: PATH } or plain text. An empty secret is an error: it protects nothing. */
+static void read_secret_env(const struct cfg_node *n, struct cfg_secret *s, struct err_list *errs)
+{
+    const char *value = getenv(n->text);
+
+    if (!value) {
+        cfg_error(errs, n, "the environment has no %s", n->text);
+        return;
+    }
+    s->bytes = xstrdup(value);
+    s->n = strlen(value);
+    s->ref = xasprintf("env:%s", n->text);
+}
+
+static bool only_these(const struct cfg_node *n, bool dated)
+{
+    size_t sources = 0;
+
+    for (const struct cfg_node *c = n->child; c; c = c->next) {
+        if (c->kind != CFG_NODE_SCALAR || (strcmp(c->key, "env") && strcmp(c->key, "file") &&
+                                           (!dated || strcmp(c->key, "not_after"))))
+            return false;
+        sources += strcmp(c->key, "not_after") != 0;
+    }
+    return n->kind == CFG_NODE_MAP && sources == 1;
+}
+
+/* { env: NAME }, { file: PATH } or plain text; in a list also with not_after. An empty secret is an
+ * error: it protects nothing. */
 static void load_secret(const struct cfg_key *k, const struct cfg_node *n, struct cfg_secret *s,
                         struct err_list *errs)
 {
-    const struct cfg_node *how = n->child;
+    bool dated = k->type == CFG_SECRETS;
+    const struct cfg_node *until = cfg_find(n, "not_after");
 
     free_secret(s);
     if (n->kind == CFG_NODE_SCALAR) {
         s->bytes = xstrdup(n->text);
         s->n = strlen(n->text);
-    } else if (n->kind == CFG_NODE_MAP && how && !how->next && how->kind == CFG_NODE_SCALAR &&
-               !strcmp(how->key, "env")) {
-        const char *value = getenv(how->text);
-        if (!value) {
-            cfg_error(errs, how, "the environment has no %s", how->text);
-            return;
-        }
-        s->bytes = xstrdup(value);
-        s->n = strlen(value);
-        s->ref = xasprintf("env:%s", how->text);
-    } else if (n->kind == CFG_NODE_MAP && how && !how->next && how->kind == CFG_NODE_SCALAR &&
-               !strcmp(how->key, "file")) {
-        read_secret_file(how, s, errs);
-    } else {
+    } else if (!only_these(n, dated)) {
         cfg_error(errs, n, "%s is { env: NAME }, { file: PATH } or a string", k->name);
         return;
+    } else if (cfg_find(n, "env")) {
+        read_secret_env(cfg_find(n, "env"), s, errs);
+    } else {
+        read_secret_file(cfg_find(n, "file"), s, errs);
     }
+    if (n->kind == CFG_NODE_MAP && until &&
+        (!clock_parse(span_str(until->text), &s->not_after_ms) || s->not_after_ms <= 0))
+        cfg_error(errs, until, "not_after is a time like 2026-12-31T00:00:00Z, not \"%s\"",
+                  until->text);
     if (s->bytes && !s->n)
         cfg_error(errs, n, "%s is empty", k->name);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "clock.h"
 #include "room.h"
 
 static void indent(struct buf *out, int level)
@@ -29,6 +30,7 @@ static void print_string(struct buf *out, struct span s)
 static void print_secret(struct buf *out, const struct cfg_secret *s)
 {
     struct span ref = span_str(s->ref), kind;
+    char until[CLOCK_TEXT_MAX];
 
     if (!s->ref) {
         buf_adds(out, s->bytes ? "\"********\"" : "null");
@@ -37,6 +39,8 @@ static void print_secret(struct buf *out, const struct cfg_secret *s)
     kind = span_cut(&ref, ':');
     buf_printf(out, "{ %.*s: ", SPAN_FMT(kind));
     print_string(out, ref);
+    if (s->not_after_ms)
+        buf_printf(out, ", not_after: \"%s\"", clock_text(s->not_after_ms, until));
     buf_adds(out, " }");
 }
 

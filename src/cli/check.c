@@ -39,28 +39,6 @@ int cmd_check(int argc, char **argv)
     return EXIT_OK;
 }
 
-int cmd_providers(int argc, char **argv)
-{
-    const struct option_row rows[] = { { 0 } };
-    int left = options_take(argc, argv, rows, "providers [NAME]");
-    struct span text;
-
-    if (left < 0)
-        return left == -2 ? EXIT_OK : EXIT_BAD_USAGE;
-    if (!left) {
-        for (const char *const *n = source_preset_names(); *n; n++)
-            puts(*n);
-        return EXIT_OK;
-    }
-    text = source_preset_text(argv[0]);
-    if (!text.p) {
-        fprintf(stderr, "hookline providers: there is no %s\n", argv[0]);
-        return EXIT_BAD_USAGE;
-    }
-    fwrite(text.p, 1, text.n, stdout);
-    return EXIT_OK;
-}
-
 int cmd_version(int argc, char **argv)
 {
     const struct option_row rows[] = { { 0 } };

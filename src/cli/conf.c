@@ -69,6 +69,39 @@ static const struct cfg_node *entry(const struct cfg_node *root, const char *sec
     return n ? n : s;
 }
 
+/* Reachable by others than this machine. */
+static bool is_public(const struct cfg_strs *listen)
+{
+    static const char *const own[] = { "unix:", "127.", "[::1]:", "localhost:" };
+
+    for (size_t i = 0; i < listen->n; i++) {
+        bool local = false;
+        for (size_t k = 0; k < ARRAY_LEN(own); k++)
+            local |= !strncmp(listen->v[i], own[k], strlen(own[k]));
+        if (!local)
+            return true;
+    }
+    return false;
+}
+
+/* What will hurt, though each key by itself is good. */
+static void warn_of_source(const struct conf *c, const struct source_info *info,
+                           const struct cfg_node *at, struct err_list *warns)
+{
+    uint64_t most = info->body_bytes ? info->body_bytes : c->limits.body_bytes;
+
+    if (info->open && is_public(&c->listen))
+        cfg_error(warns, at, "source %s takes whatever anybody sends, and listen is not local",
+                  info->name);
+    if (info->sends_bytes > most)
+        cfg_error(
+            warns, at,
+            "source %s takes bodies up to %llu bytes, but %s sends up to %llu: those get 413; "
+            "body_bytes raises it",
+            info->name, (unsigned long long)most, info->provider,
+            (unsigned long long)info->sends_bytes);
+}
+
 static void compile_sources(struct conf *c, const struct cfg_node *root, struct err_list *errs,
                             struct err_list *warns)
 {
@@ -89,6 +122,7 @@ static void compile_sources(struct conf *c, const struct cfg_node *root, struct 
             if (source_match_path(in->plans[k], span_str(source_info(p)->path), &token))
                 cfg_error(errs, at, "path %s belongs to source %s already", source_info(p)->path,
                           source_info(in->plans[k])->name);
+        warn_of_source(c, source_info(p), at, warns);
         c->max_body = MAX(c->max_body, source_info(p)->body_bytes);
         in->plans[in->n] = p;
         in->stats[in->n++] = source_stats_get(c->sources.name[i]);

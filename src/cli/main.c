@@ -16,7 +16,7 @@ static const struct {
     { "send", cmd_send, "sign a webhook as a provider would and deliver it" },
     { "tail", cmd_tail, "follow the events of a running bridge" },
     { "log", cmd_log, "look into a log folder: ls, verify, dump" },
-    { "providers", cmd_providers, "list the presets, or print one" },
+    { "providers", cmd_providers, "list the presets, print one, make keys to try one" },
     { "version", cmd_version, "print the version" },
 };
 

@@ -27,6 +27,7 @@
 #include "serve.h"
 
 #define STALL_MS 30000
+#define KEYS_WARM_MS 5000
 
 struct server {
     struct conf *boot; /* what the sinks and the admin listener were started from */
@@ -42,6 +43,7 @@ struct server {
     struct admin *admin;
     struct admin_view view;
     struct wal *wal;
+    struct keys *keys;
     pthread_t recovery;
     struct msg recovered, failed;
     struct err err;
@@ -60,11 +62,34 @@ static void leave(struct server *s, int code)
 /* --- up
  * ------------------------------------------------------------------------------------------- */
 
+/* The keys that others keep for us. They are warm before the listeners open; a server that does not
+ * answer holds nothing up for longer. */
+static int register_keys(struct server *s, struct conf *c, int64_t warm_ms, struct err *e)
+{
+    bool wanted = false;
+    int rc = 0;
+
+    for (size_t i = 0; i < c->intake.n; i++)
+        wanted |= source_wants_keys(c->intake.plans[i]);
+    if (wanted && !s->keys) {
+        char *dir = xasprintf("%s/keys", c->log.dir);
+        struct keys_cfg cfg = keys_defaults(dir);
+        rc = keys_new(&s->keys, &cfg, e);
+        free(dir);
+    }
+    for (size_t i = 0; i < c->intake.n && !rc && wanted; i++)
+        rc = source_register_keys(c->intake.plans[i], s->keys, e);
+    if (!rc && wanted && warm_ms && !keys_warm(s->keys, warm_ms))
+        log_warn("not all keys came in time; their sources answer 503 until they do");
+    return rc;
+}
+
 static void *recover(void *arg)
 {
     struct server *s = arg;
 
-    s->recovery_bad = wal_open(&s->wal, &s->conf->log, &s->conf->dedup, &s->err) != 0;
+    s->recovery_bad = wal_open(&s->wal, &s->conf->log, &s->conf->dedup, &s->err) != 0 ||
+                      (!s->drain && register_keys(s, s->conf, KEYS_WARM_MS, &s->err));
     inbox_post(&s->inbox, &s->recovered);
     return NULL;
 }
@@ -162,6 +187,7 @@ static int start_all(struct server *s)
     unsigned threads = c->threads ? (unsigned)c->threads : intake_default_threads();
 
     s->view.wal = s->wal;
+    s->view.keys = s->keys;
     admin_log_open(s->admin);
     if (start_sinks(s))
         return -1;
@@ -208,6 +234,12 @@ static void on_failed(struct msg *m UNUSED, void *self UNUSED)
     _exit(EXIT_IO);
 }
 
+static void forget_keys(struct conf *c)
+{
+    for (size_t i = 0; i < c->intake.n; i++)
+        source_forget_keys(c->intake.plans[i]);
+}
+
 static void reject_reload(struct server *s, const struct err_list *errs)
 {
     for (size_t i = 0; i < errs->n; i++)
@@ -222,10 +254,16 @@ static void reload(struct server *s)
 {
     struct err_list errs = { NULL, 0 }, warns = { NULL, 0 };
     struct conf *new = conf_load(s->file, s->dev_text, &errs, &warns), *old = s->conf;
+    struct err e = ERR_INIT;
     char key[128];
 
     if (new &&cfg_needs_restart(conf_keys(), s->boot, new, key)) {
         err_list_add(&errs, "%s:0: %s can only change with a restart", s->file, key);
+        conf_free(new);
+        new = NULL;
+    }
+    if (new &&register_keys(s, new, 0, &e)) {
+        err_list_add(&errs, "%s:0: %s", s->file, e.text);
         conf_free(new);
         new = NULL;
     }
@@ -236,6 +274,8 @@ static void reload(struct server *s)
         intake_publish(s->view.intake, &new->intake);
         wal_reconfigure(s->wal, &new->log, &new->dedup);
         s->conf = new;
+        s->view.keys = s->keys;
+        forget_keys(old);
         s->view.config_loaded_ms = clock_wall_ms();
         s->view.config_ok = true;
         s->view.commit_timeout_ms = new->limits.commit_timeout_ms;
@@ -431,6 +471,7 @@ int cmd_serve(int argc, char **argv)
     if (s.conf != s.boot)
         conf_free(s.conf);
     conf_free(s.boot);
+    keys_free(s.keys);
     free(s.dev_text);
     return rc;
 }

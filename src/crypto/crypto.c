@@ -3,7 +3,7 @@
  * OpenSSL's EVP: copying an EVP_MD_CTX takes a lock and an allocation, which cost more than hashing
  * a webhook. The low-level functions are marked as deprecated since OpenSSL 3.0 and still there. */
 #define OPENSSL_SUPPRESS_DEPRECATED
-#include "crypto.h"
+#include "room.h"
 
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
@@ -76,14 +76,20 @@ static void finish(enum crypto_hash hash, union state *s, uint8_t *out)
     }
 }
 
-size_t crypto_hash(enum crypto_hash hash, struct span data, uint8_t *out)
+size_t hash_parts(enum crypto_hash hash, const struct span *parts, size_t n, uint8_t *out)
 {
     union state s;
 
     start(hash, &s);
-    add(hash, &s, data.p, data.n);
+    for (size_t i = 0; i < n; i++)
+        add(hash, &s, parts[i].p, parts[i].n);
     finish(hash, &s, out);
     return sizes[hash].bytes;
+}
+
+size_t crypto_hash(enum crypto_hash hash, struct span data, uint8_t *out)
+{
+    return hash_parts(hash, &data, 1, out);
 }
 
 /* RFC 2104: the key, hashed when longer than a block, then padded with zeros. */
@@ -175,31 +181,48 @@ ssize_t crypto_from_hex(struct span text, uint8_t *out, size_t cap)
 static const uint8_t base64_digits[2][256] = { { DIGITS, ['+'] = 63, ['/'] = 64 },
                                                { DIGITS, ['-'] = 63, ['_'] = 64 } };
 
+static uint8_t digit_at(const uint8_t *digits, char c) /* above 127: none */
+{
+    return (uint8_t)(digits[(uint8_t)c] - 1);
+}
+
+/* Two to four digits as 24 bits; -1: one is none. */
+static int32_t base64_group(const uint8_t *digits, const char *p, size_t n)
+{
+    uint8_t a = digit_at(digits, p[0]), b = digit_at(digits, p[1]);
+    uint8_t c = n > 2 ? digit_at(digits, p[2]) : 0, d = n > 3 ? digit_at(digits, p[3]) : 0;
+
+    return (a | b | c | d) & 128 ? -1 : a << 18 | b << 12 | c << 6 | d;
+}
+
 /* RFC 4648; bits left over in the last digit must be zero, so that every value has one text. */
 ssize_t crypto_from_base64(struct span text, bool url, bool padding_optional, uint8_t *out,
                            size_t cap)
 {
-    const uint8_t *digit = base64_digits[url];
-    size_t digits = text.n, n = 0;
-    uint32_t bits = 0;
-    unsigned have = 0;
+    const uint8_t *alphabet = base64_digits[url];
+    size_t digits = text.n, n = 0, left;
+    int32_t bits;
 
     while (digits && text.n - digits < 2 && text.p[digits - 1] == '=')
         digits--;
-    if (digits % 4 == 1 || (text.n % 4 && (!padding_optional || digits != text.n)))
+    left = digits % 4;
+    if (left == 1 || (text.n % 4 && (!padding_optional || digits != text.n)) ||
+        digits / 4 * 3 + (left ? left - 1 : 0) > cap)
         return -1;
-    for (size_t i = 0; i < digits; i++) {
-        uint32_t v = digit[(unsigned char)text.p[i]];
-        if (!v)
+    for (size_t i = 0; i + 4 <= digits; i += 4, n += 3) {
+        if ((bits = base64_group(alphabet, text.p + i, 4)) < 0)
             return -1;
-        bits = bits << 6 | (v - 1);
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            if (n == cap)
-                return -1;
-            out[n++] = (uint8_t)(bits >> have);
-        }
+        out[n] = (uint8_t)(bits >> 16);
+        out[n + 1] = (uint8_t)(bits >> 8);
+        out[n + 2] = (uint8_t)bits;
     }
-    return bits & ((1u << have) - 1) ? -1 : (ssize_t)n;
+    if (!left)
+        return (ssize_t)n;
+    bits = base64_group(alphabet, text.p + digits - left, left);
+    if (bits < 0 || bits & (left == 2 ? 0xffff : 0xff))
+        return -1;
+    out[n++] = (uint8_t)(bits >> 16);
+    if (left == 3)
+        out[n++] = (uint8_t)(bits >> 8);
+    return (ssize_t)n;
 }

@@ -46,6 +46,8 @@ static const struct http_error_info table[HTTP_ERRORS] = {
     [HTTP_ERR_TOO_MANY_CONNECTIONS] = { "too_many_connections", 503, 1,
                                         "the connection limit is reached" },
     [HTTP_ERR_SHUTTING_DOWN] = { "shutting_down", 503, 1, "the process is stopping" },
+    [HTTP_ERR_KEYS_UNAVAILABLE] = { "keys_unavailable", 503, 5,
+                                    "the provider's public keys cannot be had now" },
 };
 
 const struct http_error_info *http_error(enum http_error e)

@@ -74,6 +74,11 @@ bool http_unescape(struct span s, struct buf *out)
     return unescape(s, false, out);
 }
 
+bool http_unescape_form(struct span s, struct buf *out)
+{
+    return unescape(s, true, out);
+}
+
 bool http_query_get(struct span query, struct span name, struct buf *out)
 {
     while (query.p) {

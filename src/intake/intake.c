@@ -317,7 +317,7 @@ unsigned intake_default_threads(void)
  * ----------------------------------------------------------------------------------- */
 
 static struct source_stats *all_stats;
-static const int codes[CODES] = { 200, 202, 204, 400, 401, 404, 405, 408,
+static const int codes[CODES] = { 200, 202, 204, 400, 401, 403, 404, 405, 408,
                                   411, 413, 414, 417, 431, 501, 503, 505 };
 
 int code_index(int status)

@@ -45,6 +45,12 @@ static const struct source_plan *route(struct intake_thread *t, struct net_reque
     return NULL;
 }
 
+static bool is_handshake_method(const struct source_plan *plan, enum http_method m)
+{
+    return (m == METHOD_GET && source_info(plan)->handshake_get) ||
+           (m == METHOD_OPTIONS && source_info(plan)->handshake_options);
+}
+
 static enum http_error on_head(struct net_request *req, void *arg)
 {
     struct intake_thread *t = arg;
@@ -55,7 +61,7 @@ static enum http_error on_head(struct net_request *req, void *arg)
     if (!plan) /* CONNECT and OPTIONS name other things than a path: no path takes them */
         return http_path(&req->http, req->bytes).p[0] == '/' ? HTTP_ERR_NOT_FOUND
                                                              : HTTP_ERR_METHOD_NOT_ALLOWED;
-    if (req->http.method != METHOD_POST)
+    if (req->http.method != METHOD_POST && !is_handshake_method(plan, req->http.method))
         return HTTP_ERR_METHOD_NOT_ALLOWED;
     body_max = source_info(plan)->body_bytes;
     req->http.body_max = body_max ? body_max : t->conf->limits.body_bytes;
@@ -256,7 +262,25 @@ static bool gate_closed(const struct intake_thread *t, const char *source, struc
     return false;
 }
 
-static void reject(struct intake_thread *t, struct net_request *req, enum verdict v)
+/* Bad signature, with the status that this provider wants. */
+static void refuse_as(struct intake_thread *t, struct net_request *req, int status)
+{
+    static const char text[] = "{\"error\":\"bad_signature\",\"detail\":\"%s\"}";
+    char room[256];
+    struct buf json = { room, 0, sizeof room };
+
+    if (status == http_error(HTTP_ERR_BAD_SIGNATURE)->status) {
+        refuse(t, req, HTTP_ERR_BAD_SIGNATURE);
+        return;
+    }
+    buf_printf(&json, text, http_error(HTTP_ERR_BAD_SIGNATURE)->detail);
+    count_code(t, pending_of(req)->stats, status);
+    net_answer(req, &(struct http_reply){ .status = status,
+                                          .content_type = "application/json",
+                                          .body = buf_as_span(&json) });
+}
+
+static void reject(struct intake_thread *t, struct net_request *req, enum verdict v, int status)
 {
     static struct log_limit limit;
     struct pending *p = pending_of(req);
@@ -268,7 +292,14 @@ static void reject(struct intake_thread *t, struct net_request *req, enum verdic
         log_warn("a delivery was refused", KS("source", p->stats->name),
                  KS("reason", verdict_name(v)), KS("remote", net_remote(req, remote)),
                  KU("left_out", left_out));
-    refuse(t, req, HTTP_ERR_BAD_SIGNATURE);
+    refuse_as(t, req, status);
+}
+
+/* The provider's keys cannot be had: it is to send again, since nobody can tell. */
+static void reject_for_now(struct intake_thread *t, struct net_request *req)
+{
+    counter_add(&pending_of(req)->stats->part[t->number].rejected[VERDICT_KEYS_UNAVAILABLE], 1);
+    refuse(t, req, HTTP_ERR_KEYS_UNAVAILABLE);
 }
 
 static void answer_handshake(struct intake_thread *t, struct net_request *req)
@@ -276,6 +307,7 @@ static void answer_handshake(struct intake_thread *t, struct net_request *req)
     count_code(t, pending_of(req)->stats, t->ev.handshake_status);
     net_answer(req, &(struct http_reply){ .status = t->ev.handshake_status,
                                           .content_type = t->ev.handshake_type,
+                                          .extra = buf_as_span(&t->ev.handshake_headers),
                                           .body = buf_as_span(&t->ev.handshake_body) });
 }
 
@@ -297,8 +329,10 @@ static void on_request(struct net_request *req, void *arg)
     if (t->ev.skew_ms != INT64_MIN)
         atomic_store_explicit(&p->stats->part[t->number].skew_ms, t->ev.skew_ms,
                               memory_order_relaxed);
-    if (v != VERDICT_OK)
-        reject(t, req, v);
+    if (v == VERDICT_KEYS_UNAVAILABLE)
+        reject_for_now(t, req);
+    else if (v != VERDICT_OK)
+        reject(t, req, v, source_info(plan)->reject_status);
     else if (t->ev.handshake)
         answer_handshake(t, req);
     else if (gate_closed(t, p->stats->name, t->ev.type))

@@ -10,7 +10,7 @@
 #define THREADS_MAX 64
 
 /* Statuses that are counted; each error of the closed list has one of them. */
-enum { CODES = 16 };
+enum { CODES = 17 };
 int code_index(int status);
 
 struct stats_part { /* one thread's, a cache line of its own */

@@ -10,7 +10,7 @@
 
 #include "room.h"
 
-#define PATHS_MAX 8
+#define PATHS_MAX 16
 #define DEPTH_MAX (1 << 17) /* 16 KiB of bits */
 #define KEY_MAX 512         /* longer keys with escapes match nothing */
 
@@ -139,17 +139,25 @@ static bool scalar(struct walk *w, unsigned hits)
     return true;
 }
 
+/* Whether the first piece of a path is this key; takes it off then. A key can hold a dot, a piece
+ * cannot. */
+static bool take_piece(struct span *path, struct span key)
+{
+    if (path->n < key.n || (path->n > key.n && path->p[key.n] != '.') ||
+        memcmp(path->p, key.p, key.n) != 0 || memchr(key.p, '.', key.n))
+        return false;
+    *path = path->n == key.n ? SPAN_NONE : span_of(path->p + key.n + 1, path->n - key.n - 1);
+    return true;
+}
+
 /* Moves the paths that name this key; they look at no other member of this object. */
 static unsigned match_key(struct walk *w, struct span key)
 {
     unsigned hits = 0;
 
     for (size_t i = 0; w->here >> i; i++) {
-        struct span rest = w->want[i].rest;
-        if (!(w->here & BIT(i)) || !span_eq(span_cut(&rest, '.'), key))
-            continue;
-        w->want[i].rest = rest;
-        hits |= BIT(i);
+        if (w->here & BIT(i) && take_piece(&w->want[i].rest, key))
+            hits |= BIT(i);
     }
     w->here &= ~hits;
     return hits;
@@ -265,4 +273,21 @@ struct json_value json_find(struct span text, struct span path)
 
     json_find_all(text, &path, 1, &v);
     return v;
+}
+
+bool json_next(struct span *rest, struct json_value *element)
+{
+    const char *end = rest->p + rest->n, *p = token_blanks(rest->p, end);
+
+    if (p == end || (*p != '[' && *p != ','))
+        return false;
+    p = token_blanks(p + 1, end);
+    if (p == end || *p == ']')
+        return false;
+    *element = json_find(span_of(p, (size_t)(end - p)), SPAN_NONE); /* the value that begins here */
+    if (element->type == JSON_NONE)
+        return false;
+    p = element->raw.p + element->raw.n + (element->type == JSON_STRING);
+    *rest = span_of(p, (size_t)(end - p));
+    return true;
 }

@@ -1,28 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From settings to a plan: names become enums, templates become parts, secrets become keys. What
- * could only fail open at run time is an error here. Main thread. */
+/* From settings to a plan: what of it is no check - path, attributes, deduplication. What could
+ * only fail open at run time is an error here. Main thread. */
 #include <stdio.h>
 #include <string.h>
 
-#include "json.h"
 #include "room.h"
 
-struct compile {
-    struct source_plan *p;
-    struct source_cfg c; /* merged; borrowed from own and preset */
-    const struct cfg_node *at;
-    struct err_list *errs, *warns;
-};
-
-/* Where a dotted key stands in the user's block; what is not there (it comes from the preset, or is
- * missing) is said of the line above it. */
-static const struct cfg_node *key_node(const struct compile *cc, const char *key)
+static const struct cfg_node *descend(const struct cfg_node *at, const char *key)
 {
-    const struct cfg_node *at = cc->at, *below;
+    const struct cfg_node *below;
     struct span rest = span_str(key);
     char name[64];
 
-    while (rest.p) {
+    while (rest.p && rest.n) {
         struct span piece = span_cut(&rest, '.');
         snprintf(name, sizeof name, "%.*s", SPAN_FMT(piece));
         below = cfg_find(at, name);
@@ -33,10 +23,21 @@ static const struct cfg_node *key_node(const struct compile *cc, const char *key
     return at;
 }
 
-/* The node of the i-th item of a list, or of the one value that stands for a list. */
-static const struct cfg_node *item_node(const struct compile *cc, const char *key, size_t i)
+const struct cfg_node *source_node(const struct compile *cc, const char *key)
 {
-    const struct cfg_node *at = key_node(cc, key), *item = at;
+    return descend(cc->at, key);
+}
+
+const struct cfg_node *source_check_node(const struct compile *cc, const char *key)
+{
+    const struct cfg_node *at = descend(cc->at, cc->prefix);
+
+    return at == cc->at ? descend(descend(at, "signature"), key) : descend(at, key);
+}
+
+const struct cfg_node *source_item(const struct compile *cc, const char *key, size_t i)
+{
+    const struct cfg_node *at = source_node(cc, key), *item = at;
 
     if (at && at->kind == CFG_NODE_LIST)
         for (item = at->child; item && i; i--)
@@ -44,9 +45,7 @@ static const struct cfg_node *item_node(const struct compile *cc, const char *ke
     return item ? item : at;
 }
 
-#define bad(cc, key, ...) cfg_error((cc)->errs, key_node(cc, key), __VA_ARGS__)
-
-static int word(const char *s, const char *const *words)
+int source_word(const char *s, const char *const *words)
 {
     for (int i = 0; words[i]; i++)
         if (s && !strcmp(s, words[i]))
@@ -54,290 +53,133 @@ static int word(const char *s, const char *const *words)
     return -1;
 }
 
-static void compile_algorithm(struct compile *cc)
+int64_t source_duration(struct compile *cc, const struct cfg_node *at, const char *key,
+                        const char *text, int64_t fallback)
 {
-    static const char *const names[] = { "none",        "token",       "hmac-sha1",
-                                         "hmac-sha256", "hmac-sha512", NULL };
-    static const char *const encodings[] = { "hex", "base64", "base64url", NULL };
-    const char *encoding = cc->c.signature.encoding ? cc->c.signature.encoding : "hex";
-    int a = word(cc->c.signature.algorithm, names), e = word(encoding, encodings);
+    int64_t ms = fallback;
 
-    if (a < 0)
-        bad(cc, "signature.algorithm",
-            "signature.algorithm \"%s\" is none of none, token, hmac-sha1, hmac-sha256, "
-            "hmac-sha512",
-            cc->c.signature.algorithm ? cc->c.signature.algorithm : "");
-    if (e < 0)
-        bad(cc, "signature.encoding", "signature.encoding \"%s\" is none of hex, base64, base64url",
-            encoding);
-    cc->p->algorithm = a < 2 ? (enum algorithm)MAX(a, 0) : ALGORITHM_HMAC;
-    cc->p->hash = a == 2 ? CRYPTO_SHA1 : a == 4 ? CRYPTO_SHA512 : CRYPTO_SHA256;
-    cc->p->mac_bytes = a == 2 ? 20 : a == 4 ? 64 : 32;
-    cc->p->encoding = (enum encoding)MAX(e, 0);
+    if (text && !cfg_msec(span_str(text), &ms))
+        cfg_error(cc->errs, at, "%s \"%s\" is not a duration like 5m", key, text);
+    return ms;
 }
+
+/* --- headers and places --------------------------------------------------------------------------
+ */
 
 /* What proves who is calling must not be stored, nor passed on to sinks. */
-static bool is_secret(const struct source_plan *p, struct span name)
+bool source_is_secret(const struct source_plan *p, struct span name)
 {
-    return span_ieq(name, S("authorization")) || span_ieq(name, S("proxy-authorization")) ||
-           span_ieq(name, S("cookie")) ||
-           (p->algorithm == ALGORITHM_TOKEN && span_ieq(name, p->header));
+    if (span_ieq(name, S("authorization")) || span_ieq(name, S("proxy-authorization")) ||
+        span_ieq(name, S("cookie")))
+        return true;
+    for (size_t i = 0; i < p->checks_n; i++) {
+        const struct check *c = &p->checks[i];
+        if (c->kind && c->kind->ops->takes_tokens && c->at.kind == PLACE_HEADER &&
+            span_ieq(name, c->at.name))
+            return true;
+    }
+    return false;
 }
 
-static void keep(struct compile *cc, const char *key, struct span name)
+/* As it is stored. */
+static struct span lower_case(struct span name)
+{
+    char *copy = span_dup(name);
+
+    for (size_t i = 0; i < name.n; i++)
+        if (copy[i] >= 'A' && copy[i] <= 'Z')
+            copy[i] = (char)(copy[i] + 32);
+    return span_of(copy, name.n);
+}
+
+void source_keep(struct compile *cc, const struct cfg_node *at, struct span name)
 {
     struct source_plan *p = cc->p;
 
-    if (!name.n || is_secret(p, name))
+    if (!name.n || source_is_secret(p, name))
         return;
     for (size_t i = 0; i < p->kept_n; i++)
         if (span_ieq(p->kept[i], name))
             return;
-    if (p->kept_n == KEPT_MAX)
-        bad(cc, key, "more than %d headers to keep", KEPT_MAX);
-    else
-        p->kept[p->kept_n++] = name;
-}
-
-static void add_part(struct compile *cc, enum part_kind kind, struct span text)
-{
-    if (cc->p->parts_n == PARTS_MAX)
-        bad(cc, "signature.message", "signature.message has more than %d parts", PARTS_MAX);
-    else
-        cc->p->parts[cc->p->parts_n++] = (struct part){ kind, text };
-}
-
-/* What stands between braces. */
-static void compile_piece(struct compile *cc, struct span piece)
-{
-    struct span name = piece, kind = span_cut(&name, ':');
-
-    if (span_eq(piece, S("body"))) {
-        add_part(cc, PART_BODY, SPAN_NONE);
-    } else if (span_eq(piece, S("sha256hex:body"))) {
-        add_part(cc, PART_SHA256HEX, SPAN_NONE);
-    } else if (span_eq(piece, S("url"))) {
-        if (!cc->c.url)
-            bad(cc, "signature.message", "this provider signs our URL: url is missing");
-        add_part(cc, PART_TEXT, span_str(cc->c.url));
-    } else if (name.n && span_eq(kind, S("header"))) {
-        add_part(cc, PART_HEADER, name);
-        keep(cc, "signature.message", name);
-    } else if (name.n && span_eq(kind, S("field"))) {
-        if (!cc->p->separator)
-            bad(cc, "signature.message",
-                "signature.message: {%.*s} needs signature.separator, else the header is one "
-                "signature",
-                SPAN_FMT(piece));
-        add_part(cc, PART_FIELD, name);
-    } else if (name.n && span_eq(kind, S("query"))) {
-        add_part(cc, PART_QUERY, name);
-    } else {
-        bad(cc, "signature.message", "signature.message: {%.*s} is not known", SPAN_FMT(piece));
+    if (p->kept_n == KEPT_MAX) {
+        cfg_error(cc->errs, at, "more than %d headers to keep", KEPT_MAX);
+        return;
     }
+    p->kept[p->kept_n++] = lower_case(name);
+    p->kept_lengths |= UINT64_C(1) << name.n % 64;
 }
 
-static bool signs_body(const struct source_plan *p)
-{
-    for (size_t i = 0; i < p->parts_n; i++)
-        if (p->parts[i].kind == PART_BODY || p->parts[i].kind == PART_SHA256HEX)
-            return true;
-    return false;
-}
-
-static void compile_message(struct compile *cc)
-{
-    struct span rest = span_str(cc->c.signature.message ? cc->c.signature.message : "{body}");
-
-    while (rest.n) {
-        struct span text = span_cut(&rest, '{'), piece;
-        if (text.n)
-            add_part(cc, PART_TEXT, text);
-        if (!rest.p)
-            break;
-        if (!memchr(rest.p, '}', rest.n)) {
-            bad(cc, "signature.message", "signature.message: { without }");
-            return;
-        }
-        piece = span_cut(&rest, '}');
-        compile_piece(cc, piece);
-    }
-    if (!signs_body(cc->p))
-        bad(cc, "signature.message",
-            "signature.message leaves the body out: anybody could change it");
-}
-
-/* A secret's bytes as the key: prefix off, decoded. */
-static ssize_t key_bytes(struct compile *cc, struct span secret, uint8_t *out, size_t cap)
-{
-    struct span strip = span_str(cc->c.signature.secret.strip);
-    const char *decode = cc->c.signature.secret.decode ? cc->c.signature.secret.decode : "none";
-
-    if (strip.n && span_starts(secret, strip))
-        secret = span_of(secret.p + strip.n, secret.n - strip.n);
-    if (!strcmp(decode, "base64"))
-        return crypto_from_base64(secret, false, true, out, cap);
-    if (!strcmp(decode, "hex"))
-        return crypto_from_hex(secret, out, cap);
-    if (strcmp(decode, "none")) {
-        bad(cc, "signature.secret.decode",
-            "signature.secret.decode \"%s\" is none of none, base64, hex", decode);
-        return -1;
-    }
-    if (secret.n > cap)
-        return -1;
-    memcpy(out, secret.p, secret.n);
-    return (ssize_t)secret.n;
-}
-
-static void compile_secrets(struct compile *cc)
+struct span source_intern(struct compile *cc, const struct cfg_node *at, struct span name)
 {
     struct source_plan *p = cc->p;
-    uint8_t key[4096];
 
-    if (cc->c.secrets.n > SECRETS_MAX)
-        bad(cc, "secrets", "more than %d secrets", SECRETS_MAX);
-    for (size_t i = 0; i < MIN(cc->c.secrets.n, (size_t)SECRETS_MAX); i++) {
-        const struct cfg_secret *s = &cc->c.secrets.v[i];
-        struct span text = span_of(s->bytes, s->n);
-        ssize_t n;
-        if (!s->bytes)
-            continue; /* said already where it was read */
-        if (!s->ref)
-            cfg_error(cc->warns, item_node(cc, "secrets", i),
-                      "a secret stands in the file; { env: NAME } or { file: PATH } keeps it out");
-        if (p->algorithm == ALGORITHM_TOKEN) {
-            p->tokens[p->secrets_n++] = text;
-            continue;
-        }
-        n = key_bytes(cc, text, key, sizeof key);
-        if (n <= 0) {
-            cfg_error(cc->errs, item_node(cc, "secrets", i),
-                      n ? "secret %zu cannot be decoded as the provider's secrets are"
-                        : "secret %zu is empty",
-                      i + 1);
-            continue;
-        }
-        p->keys[p->secrets_n++] = crypto_hmac_new(p->hash, span_of(key, (size_t)n));
-        crypto_wipe(key, sizeof key);
+    for (size_t i = 0; i < p->names_n; i++)
+        if (span_ieq(p->names[i], name))
+            return p->names[i];
+    if (p->names_n == NAMES_MAX) {
+        cfg_error(cc->errs, at, "more than %d headers to look at", NAMES_MAX);
+        return name;
     }
+    p->name_lengths |= UINT64_C(1) << name.n % 64;
+    return p->names[p->names_n++] = name;
+}
+
+struct place source_header_place(struct compile *cc, const struct cfg_node *at, const char *name)
+{
+    return (struct place){ PLACE_HEADER, source_intern(cc, at, span_str(name)), 0 };
+}
+
+struct place source_path_place(struct compile *cc, const struct cfg_node *at, const char *path)
+{
+    struct source_plan *p = cc->p;
+    size_t slot = 0;
+
+    while (slot < p->paths_n && !span_eq(p->paths[slot], span_str(path)))
+        slot++;
+    if (slot == PATHS_MAX) {
+        cfg_error(cc->errs, at, "more than %d paths into the body", PATHS_MAX);
+        return (struct place){ .kind = PLACE_NOWHERE };
+    }
+    if (slot == p->paths_n)
+        p->paths[p->paths_n++] = span_str(path);
+    return (struct place){ PLACE_PATH, p->paths[slot], slot };
 }
 
 static void compile_place(struct compile *cc, const char *what, const struct where *w,
                           struct place *out)
 {
+    const struct cfg_node *at = source_node(cc, what);
     int n = !!w->header + !!w->path + !!w->constant;
 
     *out = (struct place){ .kind = PLACE_NOWHERE };
     if (n > 1)
         bad(cc, what, "%s stands in one place: header, path or const", what);
     if (w->header) {
-        *out = (struct place){ PLACE_HEADER, span_str(w->header), 0 };
-        if (is_secret(cc->p, out->name))
+        *out = source_header_place(cc, at, w->header);
+        if (source_is_secret(cc->p, out->name))
             bad(cc, what, "%s: %s holds a secret, which would be stored", what, w->header);
-        keep(cc, what, out->name);
+        source_keep(cc, at, out->name);
     } else if (w->path) {
-        *out = (struct place){ PLACE_PATH, span_str(w->path), cc->p->paths_n };
-        cc->p->paths[cc->p->paths_n++] = out->name;
+        *out = source_path_place(cc, at, w->path);
     } else if (w->constant) {
         *out = (struct place){ PLACE_CONST, span_str(w->constant), 0 };
     }
 }
 
-static int64_t duration(struct compile *cc, const char *key, const char *text, int64_t fallback)
+static void compile_kept(struct compile *cc)
 {
-    int64_t ms = fallback;
-
-    if (text && !cfg_msec(span_str(text), &ms))
-        bad(cc, key, "%s \"%s\" is not a duration like 5m", key, text);
-    return ms;
+    for (size_t i = 0; i < cc->c.keep_headers.n; i++) {
+        struct span name = span_str(cc->c.keep_headers.v[i]);
+        const struct cfg_node *at = source_item(cc, "keep_headers", i);
+        if (source_is_secret(cc->p, name))
+            cfg_error(cc->warns, at, "keep_headers: %.*s holds a secret and is never stored",
+                      SPAN_FMT(name));
+        source_keep(cc, at, name);
+    }
 }
 
-static bool signs_header(const struct source_plan *p, struct span name)
-{
-    for (size_t i = 0; i < p->parts_n; i++)
-        if (p->parts[i].kind == PART_HEADER && span_ieq(p->parts[i].text, name))
-            return true;
-    return false;
-}
-
-static bool signs_field(const struct source_plan *p, struct span name)
-{
-    for (size_t i = 0; i < p->parts_n; i++)
-        if (p->parts[i].kind == PART_FIELD && span_eq(p->parts[i].text, name))
-            return true;
-    return false;
-}
-
-/* A time that is not signed says nothing: who sends an old capture again writes a new one. */
-static void check_stamp_is_signed(struct compile *cc)
-{
-    const struct source_plan *p = cc->p;
-
-    if ((p->stamp.kind == PLACE_HEADER && !signs_header(p, p->stamp.name)) ||
-        (p->stamp_field.n && !signs_field(p, p->stamp_field)))
-        bad(cc, "signature.timestamp",
-            "signature.timestamp is not part of signature.message: anybody could renew it");
-}
-
-static void compile_timestamp(struct compile *cc)
-{
-    static const char *const units[] = { "s", "ms", "iso8601", NULL };
-    struct source_plan *p = cc->p;
-    struct where w = { cc->c.signature.timestamp.header, cc->c.signature.timestamp.path, NULL };
-    const char *unit = cc->c.signature.timestamp.unit ? cc->c.signature.timestamp.unit : "s";
-    int u = word(unit, units);
-
-    compile_place(cc, "signature.timestamp", &w, &p->stamp);
-    p->stamp_field = span_str(cc->c.signature.timestamp.field);
-    if (p->stamp_field.n && p->stamp.kind != PLACE_NOWHERE)
-        bad(cc, "signature.timestamp",
-            "signature.timestamp stands in one place: header, field or path");
-    if (u < 0)
-        bad(cc, "signature.timestamp.unit",
-            "signature.timestamp.unit \"%s\" is none of s, ms, iso8601", unit);
-    p->unit = (enum unit)MAX(u, 0);
-    p->tolerance_ms = duration(cc, cc->c.tolerance ? "tolerance" : "signature.timestamp.tolerance",
-                               cc->c.signature.timestamp.tolerance, 300000);
-    p->future_ms =
-        duration(cc, "signature.timestamp.future", cc->c.signature.timestamp.future, 300000);
-    check_stamp_is_signed(cc);
-}
-
-static void compile_hmac(struct compile *cc)
-{
-    struct source_plan *p = cc->p;
-
-    if (!p->header.n)
-        bad(cc, "signature", "signature.header is missing");
-    keep(cc, "signature.header", p->header);
-    compile_message(cc);
-    compile_timestamp(cc);
-    if (!cc->c.secrets.n)
-        bad(cc, "secrets", "secrets is missing: nothing could be verified");
-}
-
-static void compile_signature(struct compile *cc)
-{
-    struct source_plan *p = cc->p;
-    struct span sep = span_str(cc->c.signature.separator);
-
-    compile_algorithm(cc);
-    p->header = span_str(cc->c.signature.header);
-    p->field = span_str(cc->c.signature.field);
-    if (sep.n > 1)
-        bad(cc, "signature.separator", "signature.separator is one byte");
-    p->separator = sep.n ? sep.p[0] : '\0';
-    compile_secrets(cc);
-    if (p->algorithm == ALGORITHM_HMAC)
-        compile_hmac(cc);
-    if (p->algorithm == ALGORITHM_NONE && cc->c.secrets.n)
-        bad(cc, "secrets", "signature.algorithm is none: no secret would ever be asked for");
-    if (cc->c.tolerance && p->stamp.kind == PLACE_NOWHERE && !p->stamp_field.n)
-        bad(cc, "tolerance", "tolerance is set, but %s signs no time", p->provider);
-    if (p->algorithm == ALGORITHM_TOKEN && !cc->c.secrets.n && !cc->c.path_token.bytes)
-        bad(cc, "secrets", "a token source needs secrets, or a path with {token} and path_token");
-}
+/* --- the rest ------------------------------------------------------------------------------------
+ */
 
 static void compile_path(struct compile *cc)
 {
@@ -357,13 +199,74 @@ static void compile_path(struct compile *cc)
     if (!at && cc->c.path_token.bytes)
         bad(cc, "path_token", "path_token is set, but path has no {token}");
     p->path_token = span_of(cc->c.path_token.bytes, cc->c.path_token.n);
+    p->verify_token = span_of(cc->c.verify_token.bytes, cc->c.verify_token.n);
+}
+
+/* What a provider cannot do without, or should not. */
+static void check_required(struct compile *cc)
+{
+    const struct source_cfg *c = &cc->c;
+    const struct {
+        const char *name;
+        bool there;
+    } known[] = {
+        { "none", true },
+        { "header", c->header != NULL },
+        { "email", c->email != NULL },
+        { "equals", c->equals.n > 0 },
+        { "path_token", c->path_token.bytes != NULL },
+        { "verify_token", c->verify_token.bytes != NULL },
+    };
+
+    for (size_t i = 0; i < c->require.n; i++) {
+        size_t k = 0;
+        while (k < ARRAY_LEN(known) && strcmp(known[k].name, c->require.v[i]))
+            k++;
+        if (k == ARRAY_LEN(known))
+            bad(cc, "require", "require: %s is not known", c->require.v[i]);
+        else if (!known[k].there)
+            bad(cc, "require",
+                "%s is missing; %s is not safe without (`require: none` leaves it out)",
+                known[k].name, cc->p->provider);
+    }
+}
+
+static bool names_object(struct compile *cc)
+{
+    static const char *const words[] = { "delivery", "event", "object", NULL };
+    const char *names = cc->c.id.names ? cc->c.id.names : "delivery";
+    int w = source_word(names, words);
+
+    if (w < 0)
+        bad(cc, "id.names", "id.names \"%s\" is none of delivery, event, object", names);
+    return w == 2;
+}
+
+static bool asks_nothing(const struct source_plan *p)
+{
+    return p->checks_n && p->checks[0].kind && p->checks[0].kind->ops == &source_none;
+}
+
+static void warn_of_captures(struct compile *cc)
+{
+    const struct source_plan *p = cc->p;
+
+    if (p->dedup != SOURCE_DEDUP_OFF || p->timed || cc->c.dedup == SOURCE_DEDUP_OFF ||
+        asks_nothing(p) || cc->errs->n > cc->errs_before)
+        return;
+    cfg_error(cc->warns, source_node(cc, "dedup"),
+              "%s signs no time and nothing tells a repeat: a capture can be sent again for ever; "
+              "`dedup: body` stops it within dedup.window, `dedup: off` accepts it",
+              p->provider);
 }
 
 static void compile_dedup(struct compile *cc, int64_t window_ms)
 {
     struct source_plan *p = cc->p;
-    int64_t retries = duration(cc, "retries", cc->c.retries, 0);
+    const struct cfg_node *at = source_node(cc, "retries");
+    int64_t retries = source_duration(cc, at, "retries", cc->c.retries, 0);
     bool told_apart = p->id.kind == PLACE_HEADER || p->id.kind == PLACE_PATH;
+    bool object = names_object(cc);
 
     p->dedup = (enum source_dedup)cc->c.dedup;
     if (p->dedup == SOURCE_DEDUP_ID && !told_apart)
@@ -372,50 +275,100 @@ static void compile_dedup(struct compile *cc, int64_t window_ms)
                 ? "dedup: id, but id is always the same: all but the first would be dropped"
                 : "dedup: id, but the provider sends none");
     if (p->dedup == SOURCE_DEDUP_AUTO)
-        p->dedup = told_apart ? SOURCE_DEDUP_ID : SOURCE_DEDUP_OFF;
+        p->dedup = told_apart && !object ? SOURCE_DEDUP_ID : SOURCE_DEDUP_OFF;
     if (p->dedup != SOURCE_DEDUP_OFF && window_ms < retries)
         cfg_error(
-            cc->warns, key_node(cc, "retries"),
+            cc->warns, at,
             "%s tries again for %s; dedup.window is shorter, late repeats are published again",
             p->provider, cc->c.retries);
+    warn_of_captures(cc);
 }
 
-static void compile_handshake(struct compile *cc)
+static int status_of(struct compile *cc, const char *key, const char *text, const char *allowed,
+                     int fallback)
+{
+    uint64_t n;
+
+    if (!text)
+        return fallback;
+    if (strlen(text) == 3 && strstr(allowed, text) && span_u64(span_str(text), &n))
+        return (int)n;
+    bad(cc, key, "%s is %s", key, allowed);
+    return fallback;
+}
+
+static void compile_info(struct compile *cc)
 {
     struct source_plan *p = cc->p;
-    struct where when = { NULL, cc->c.handshake.path, NULL },
-                 echo = { NULL, cc->c.handshake.echo, NULL };
+    uint64_t sends = 0;
 
-    compile_place(cc, "handshake.path", &when, &p->shake_when);
-    compile_place(cc, "handshake.echo", &echo, &p->shake_echo);
-    p->shake_equals = span_str(cc->c.handshake.equals);
-    if (!!cc->c.handshake.path != !!cc->c.handshake.echo ||
-        !!cc->c.handshake.path != !!cc->c.handshake.equals)
-        bad(cc, "handshake", "handshake needs path, equals and echo");
+    if (cc->c.sends_bytes && !cfg_bytes(span_str(cc->c.sends_bytes), &sends))
+        bad(cc, "sends_bytes", "sends_bytes \"%s\" is not a size like 1MiB", cc->c.sends_bytes);
+    p->info = (struct source_info){
+        .name = p->name,
+        .path = p->path,
+        .provider = p->provider,
+        .body_bytes = cc->c.body_bytes,
+        .sends_bytes = sends,
+        .status = status_of(cc, "status", cc->c.status, "200, 202 or 204", 200),
+        .reject_status =
+            status_of(cc, "reject_status", cc->c.reject_status, "400, 401 or 403", 401),
+        .open = asks_nothing(p) && !p->path_token.n,
+        .handshake_get = p->shake.on && p->shake.method == METHOD_GET,
+        .handshake_options = p->shake.on && p->shake.method == METHOD_OPTIONS,
+    };
 }
 
-static void compile_kept(struct compile *cc)
+static void compile_equals(struct compile *cc)
 {
-    for (size_t i = 0; i < cc->c.keep_headers.n; i++) {
-        struct span name = span_str(cc->c.keep_headers.v[i]);
-        if (is_secret(cc->p, name))
-            cfg_error(cc->warns, item_node(cc, "keep_headers", i),
-                      "keep_headers: %.*s holds a secret and is never stored", SPAN_FMT(name));
-        keep(cc, "keep_headers", name);
+    struct source_plan *p = cc->p;
+
+    if (cc->c.equals.n > EQUALS_MAX)
+        bad(cc, "equals", "more than %d paths", EQUALS_MAX);
+    for (size_t i = 0; i < MIN(cc->c.equals.n, (size_t)EQUALS_MAX); i++) {
+        p->equal_at[i] = source_path_place(cc, source_node(cc, "equals"), cc->c.equals.k[i]);
+        p->equals[p->equals_n++] = span_str(cc->c.equals.v[i]);
     }
 }
 
-static void compile_rest(struct compile *cc)
+static void compile_confirm(struct compile *cc)
+{
+    struct source_plan *p = cc->p;
+    const struct check *c = &p->checks[0];
+
+    if (!cc->c.confirm_subscriptions)
+        return;
+    if (!cc->c.confirm.path || !cc->c.confirm.equals || !cc->c.confirm.url)
+        bad(cc, "confirm_subscriptions", "confirm_subscriptions: %s has no subscription to confirm",
+            p->provider);
+    else if (!p->checks_n || !c->certificate.hosts)
+        bad(cc, "confirm_subscriptions",
+            "confirm_subscriptions needs signature.certificate.hosts: else anything would be "
+            "opened");
+    if (cc->errs->n > cc->errs_before)
+        return;
+    p->confirm.when = source_path_place(cc, source_node(cc, "confirm.path"), cc->c.confirm.path);
+    p->confirm.url = source_path_place(cc, source_node(cc, "confirm.url"), cc->c.confirm.url);
+    p->confirm.equals = span_str(cc->c.confirm.equals);
+    p->confirm.rules = c->certificate.rules;
+    p->confirm.rules.path = NULL;
+}
+
+static void compile_rest(struct compile *cc, int64_t dedup_window_ms)
 {
     struct source_plan *p = cc->p;
 
+    p->content_type = source_intern(cc, cc->at, S("content-type"));
     compile_place(cc, "id", &cc->c.id, &p->id);
     compile_place(cc, "type", &cc->c.type, &p->type);
     compile_place(cc, "subject", &cc->c.subject, &p->subject);
-    compile_handshake(cc);
+    compile_equals(cc);
+    compile_confirm(cc);
+    source_compile_shake(cc);
     compile_kept(cc);
-    if (cc->c.status != 200 && cc->c.status != 202 && cc->c.status != 204)
-        bad(cc, "status", "status is 200, 202 or 204");
+    check_required(cc);
+    compile_dedup(cc, dedup_window_ms);
+    compile_info(cc);
 }
 
 /* The plan's own copies of what the merge borrowed. */
@@ -424,15 +377,11 @@ static void adopt(struct source_plan *p, const struct source_cfg *merged, struct
     p->own = xcalloc(1, sizeof *p->own);
     *p->own = *merged;
     p->preset = preset;
+    p->shake.origins = &p->own->handshake.origins;
     p->outcomes[OUTCOME_SUCCEEDED] = &p->own->outcome.succeeded;
     p->outcomes[OUTCOME_FAILED] = &p->own->outcome.failed;
     p->outcomes[OUTCOME_CANCELLED] = &p->own->outcome.cancelled;
     p->outcomes[OUTCOME_WAITING] = &p->own->outcome.waiting;
-    p->info = (struct source_info){ .name = p->name,
-                                    .path = p->path,
-                                    .provider = p->provider,
-                                    .body_bytes = merged->body_bytes,
-                                    .status = (int)merged->status };
 }
 
 struct source_plan *source_compile(const char *name, const struct source_cfg *cfg,
@@ -441,19 +390,17 @@ struct source_plan *source_compile(const char *name, const struct source_cfg *cf
 {
     struct source_cfg *preset = xcalloc(1, sizeof *preset);
     struct source_plan *p = xcalloc(1, sizeof *p);
-    struct compile cc = { .p = p, .at = at, .errs = errs, .warns = warns };
-    size_t before = errs->n;
+    struct compile cc = { .p = p, .at = at, .errs = errs, .warns = warns, .errs_before = errs->n };
 
     p->name = xstrdup(name);
     p->provider = xstrdup(cfg->provider ? cfg->provider : "own");
     if (!source_merge(cfg, at, &cc.c, preset, errs)) {
         compile_path(&cc);
-        compile_signature(&cc);
-        compile_rest(&cc);
-        compile_dedup(&cc, dedup_window_ms);
+        source_compile_checks(&cc);
+        compile_rest(&cc, dedup_window_ms);
     }
     adopt(p, &cc.c, preset);
-    if (errs->n == before)
+    if (errs->n == cc.errs_before)
         return p;
     source_plan_free(p);
     return NULL;
@@ -464,11 +411,16 @@ void source_plan_free(struct source_plan *p)
 {
     if (!p)
         return;
-    for (size_t i = 0; i < SECRETS_MAX; i++)
-        crypto_hmac_free(p->keys[i]);
+    for (size_t i = 0; i < p->checks_n; i++)
+        source_check_release(&p->checks[i]);
+    for (size_t i = 0; i < p->kept_n; i++)
+        free((char *)(uintptr_t)p->kept[i].p);
+    source_forget_keys(p);
+    crypto_keyset_free(p->file_set);
     cfg_release(source_cfg_keys(), p->preset);
     free(p->preset);
     free(p->own);
+    free(p->merged);
     free(p->name);
     free(p->path);
     free(p->provider);

@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <string.h>
 
-#include "clock.h"
 #include "room.h"
 
 static const char *const names[VERDICTS] = {
@@ -17,6 +16,7 @@ static const char *const names[VERDICTS] = {
     [VERDICT_MALFORMED] = "malformed",
     [VERDICT_UNKNOWN_KEY] = "unknown_key",
     [VERDICT_EXPIRED] = "expired",
+    [VERDICT_KEYS_UNAVAILABLE] = "keys_unavailable",
 };
 
 const char *verdict_name(enum verdict v)
@@ -24,36 +24,51 @@ const char *verdict_name(enum verdict v)
     return names[v];
 }
 
-struct verify {
-    const struct source_plan *p;
-    const struct http_request *req;
-    const char *bytes;
-    int64_t now_ms;
-    struct source_event *ev;
-    struct span signature; /* the header's value */
-    struct json_value json[8];
-    bool scanned;
-};
+/* --- where things stand --------------------------------------------------------------------------
+ */
 
-/* A header that decides about the delivery may come once; the same text again is tolerated only for
- * signatures, where a proxy may have doubled the line. */
-static bool one_header(const struct verify *v, struct span name, bool same_text, struct span *value)
+/* One pass over the request for all names of the plan. */
+static void look_at_headers(struct verify *v)
 {
-    unsigned count;
+    const struct source_plan *p = v->p;
 
-    *value = http_header(v->req, v->bytes, name, &count);
-    if (count <= 1 || !same_text)
-        return count <= 1;
+    v->looked = true;
+    for (size_t k = 0; k < p->names_n; k++) {
+        v->heads[k].value = SPAN_NONE;
+        v->heads[k].count = 0;
+        v->heads[k].differ = false;
+    }
     for (uint32_t i = 0; i < v->req->fields_n; i++) {
         const struct http_field *f = &v->req->fields[i];
-        if (span_ieq(span_of(v->bytes + f->name, f->name_len), name) &&
-            !span_eq(span_of(v->bytes + f->value, f->value_len), *value))
-            return false;
+        struct span name = { v->bytes + f->name, f->name_len },
+                    value = { v->bytes + f->value, f->value_len };
+        if (!(p->name_lengths >> name.n % 64 & 1)) /* most are none of them */
+            continue;
+        for (size_t k = 0; k < p->names_n; k++) {
+            if (name.n != p->names[k].n || !span_ieq(name, p->names[k]))
+                continue;
+            if (v->heads[k].count++ == 0)
+                v->heads[k].value = value;
+            else
+                v->heads[k].differ |= !span_eq(v->heads[k].value, value);
+            break;
+        }
     }
-    return true;
 }
 
-static const struct json_value *json_at(struct verify *v, size_t slot)
+bool source_one_header(struct verify *v, struct span name, bool same_text, struct span *value)
+{
+    size_t k = 0;
+
+    if (!v->looked)
+        look_at_headers(v);
+    while (v->p->names[k].p != name.p) /* interned when the plan was made */
+        k++;
+    *value = v->heads[k].value;
+    return v->heads[k].count <= 1 || (same_text && !v->heads[k].differ);
+}
+
+const struct json_value *source_json(struct verify *v, size_t slot)
 {
     if (!v->scanned) {
         json_find_all(http_body(v->req, v->bytes), v->p->paths, v->p->paths_n, v->json);
@@ -62,229 +77,7 @@ static const struct json_value *json_at(struct verify *v, size_t slot)
     return &v->json[slot];
 }
 
-/* NAME=value among the items of the signature header. */
-static struct span field_of(const struct verify *v, struct span name)
-{
-    struct span rest = v->signature;
-
-    while (rest.p) {
-        struct span item = span_trim(v->p->separator ? span_cut(&rest, v->p->separator) : rest);
-        if (!v->p->separator)
-            rest = SPAN_NONE;
-        if (item.n > name.n && span_starts(item, name) && item.p[name.n] == '=')
-            return span_of(item.p + name.n + 1, item.n - name.n - 1);
-    }
-    return SPAN_NONE;
-}
-
-static enum verdict message_part(struct verify *v, const struct part *part, struct span *out)
-{
-    uint8_t digest[CRYPTO_HASH_MAX];
-    size_t at;
-
-    switch (part->kind) {
-    case PART_TEXT:
-        *out = part->text;
-        return VERDICT_OK;
-    case PART_BODY:
-        *out = http_body(v->req, v->bytes);
-        return VERDICT_OK;
-    case PART_HEADER:
-        if (!one_header(v, part->text, false, out))
-            return VERDICT_MALFORMED;
-        return out->p ? VERDICT_OK : VERDICT_UNSIGNED;
-    case PART_FIELD:
-        *out = field_of(v, part->text);
-        return out->p ? VERDICT_OK : VERDICT_MALFORMED;
-    case PART_QUERY:
-        at = v->ev->scratch.n;
-        if (!http_query_get(http_query(v->req, v->bytes), part->text, &v->ev->scratch))
-            return VERDICT_MALFORMED;
-        *out = span_of(v->ev->scratch.p + at, v->ev->scratch.n - at);
-        return VERDICT_OK;
-    case PART_SHA256HEX:
-        at = v->ev->scratch.n;
-        buf_hex(&v->ev->scratch,
-                span_of(digest, crypto_hash(CRYPTO_SHA256, http_body(v->req, v->bytes), digest)));
-        *out = span_of(v->ev->scratch.p + at, v->ev->scratch.n - at);
-        return VERDICT_OK;
-    }
-    return VERDICT_MALFORMED;
-}
-
-bool source_part_shifts(const struct source_plan *p, size_t i, struct span value)
-{
-    const struct part *part = &p->parts[i], *next = part + 1;
-
-    if (i + 1 == p->parts_n || next->kind != PART_TEXT)
-        return false;
-    if (part->kind != PART_HEADER && part->kind != PART_FIELD && part->kind != PART_QUERY)
-        return false;
-    if ((part->kind == PART_HEADER && p->stamp.kind == PLACE_HEADER &&
-         span_ieq(part->text, p->stamp.name)) ||
-        (part->kind == PART_FIELD && span_eq(part->text, p->stamp_field)))
-        return false;
-    return value.n && memmem(value.p, value.n, next->text.p, next->text.n);
-}
-
-static ssize_t decode(const struct source_plan *p, struct span text, uint8_t *out)
-{
-    if (p->encoding == ENCODING_HEX)
-        return crypto_from_hex(text, out, CRYPTO_HASH_MAX);
-    return crypto_from_base64(text, p->encoding == ENCODING_BASE64URL,
-                              p->encoding == ENCODING_BASE64URL, out, CRYPTO_HASH_MAX);
-}
-
-/* The signatures of our kind in the header, decoded. */
-static enum verdict candidates(const struct verify *v, uint8_t out[][CRYPTO_HASH_MAX], size_t *n)
-{
-    struct span rest = v->signature;
-    bool ours = false;
-
-    *n = 0;
-    while (rest.p) {
-        struct span item = span_trim(v->p->separator ? span_cut(&rest, v->p->separator) : rest);
-        if (!v->p->separator)
-            rest = SPAN_NONE;
-        if (!span_starts(item, v->p->field))
-            continue;
-        ours = true;
-        if (*n == CANDIDATES_MAX)
-            return VERDICT_MALFORMED;
-        item = span_of(item.p + v->p->field.n, item.n - v->p->field.n);
-        if (decode(v->p, item, out[*n]) == (ssize_t)v->p->mac_bytes)
-            (*n)++;
-    }
-    return *n ? VERDICT_OK : ours ? VERDICT_MALFORMED : VERDICT_UNSIGNED;
-}
-
-/* Every key against every candidate, always all of them: time tells nothing. */
-static enum verdict compare_macs(const struct verify *v, const struct span *parts)
-{
-    uint8_t given[CANDIDATES_MAX][CRYPTO_HASH_MAX], mac[CRYPTO_HASH_MAX];
-    enum verdict verdict;
-    bool match = false;
-    size_t n;
-
-    verdict = candidates(v, given, &n);
-    if (verdict != VERDICT_OK)
-        return verdict;
-    for (size_t k = 0; k < v->p->secrets_n; k++) {
-        size_t len = crypto_hmac(v->p->keys[k], parts, v->p->parts_n, mac);
-        for (size_t i = 0; i < n; i++)
-            match |= crypto_equal(mac, len, given[i], v->p->mac_bytes);
-    }
-    return match ? VERDICT_OK : VERDICT_BAD_SIGNATURE;
-}
-
-static enum verdict stamp_text(struct verify *v, struct span *text)
-{
-    const struct source_plan *p = v->p;
-    const struct json_value *j;
-
-    if (p->stamp_field.n) {
-        *text = field_of(v, p->stamp_field);
-    } else if (p->stamp.kind == PLACE_HEADER) {
-        if (!one_header(v, p->stamp.name, false, text))
-            return VERDICT_MALFORMED;
-    } else {
-        j = json_at(v, p->stamp.slot);
-        *text = j->type == JSON_STRING || j->type == JSON_NUMBER ? j->raw : SPAN_NONE;
-    }
-    return text->p ? VERDICT_OK : VERDICT_MALFORMED;
-}
-
-/* Only after the signature: the skew that is reported comes from the provider's clock. */
-static enum verdict check_stamp(struct verify *v)
-{
-    const struct source_plan *p = v->p;
-    struct span text;
-    uint64_t number;
-    int64_t ms;
-
-    if (p->stamp.kind == PLACE_NOWHERE && !p->stamp_field.n)
-        return VERDICT_OK;
-    if (stamp_text(v, &text) != VERDICT_OK)
-        return VERDICT_MALFORMED;
-    if (p->unit == UNIT_ISO8601) {
-        if (!clock_parse(text, &ms))
-            return VERDICT_MALFORMED;
-    } else {
-        if (text.n > 19 || !span_u64(text, &number) || number > INT64_MAX / 1000)
-            return VERDICT_MALFORMED;
-        ms = (int64_t)number * (p->unit == UNIT_S ? 1000 : 1);
-    }
-    /* A time in whole seconds is compared with our seconds: five minutes to the second still pass.
-     */
-    v->ev->skew_ms = (p->unit == UNIT_S ? v->now_ms / 1000 * 1000 : v->now_ms) - ms;
-    if (v->ev->skew_ms > p->tolerance_ms)
-        return VERDICT_STALE;
-    return -v->ev->skew_ms > p->future_ms ? VERDICT_FUTURE : VERDICT_OK;
-}
-
-static enum verdict check_hmac(struct verify *v)
-{
-    struct span parts[PARTS_MAX];
-    enum verdict verdict;
-
-    if (!one_header(v, v->p->header, true, &v->signature))
-        return VERDICT_MALFORMED;
-    if (!v->signature.p)
-        return VERDICT_UNSIGNED;
-    /* every part may add this much; spans into it stay */
-    buf_reserve(&v->ev->scratch, v->p->parts_n * (v->req->target_len + 2 * CRYPTO_HASH_MAX));
-    for (size_t i = 0; i < v->p->parts_n; i++) {
-        verdict = message_part(v, &v->p->parts[i], &parts[i]);
-        if (verdict == VERDICT_OK && source_part_shifts(v->p, i, parts[i]))
-            verdict = VERDICT_MALFORMED;
-        if (verdict != VERDICT_OK)
-            return verdict;
-    }
-    verdict = compare_macs(v, parts);
-    return verdict == VERDICT_OK ? check_stamp(v) : verdict;
-}
-
-/* "Authorization: Bearer TOKEN", or the bare token in a header of its own. */
-static enum verdict check_token(struct verify *v)
-{
-    bool bearer = !v->p->header.n || span_ieq(v->p->header, S("authorization")), match = false;
-    struct span value;
-
-    if (!v->p->secrets_n)
-        return v->p->path_token.n ? VERDICT_OK
-                                  : VERDICT_UNSIGNED; /* the path's token was checked */
-    if (!one_header(v, bearer ? S("authorization") : v->p->header, false, &value))
-        return VERDICT_MALFORMED;
-    if (!value.p)
-        return VERDICT_UNSIGNED;
-    if (bearer) {
-        if (value.n < 7 || !span_ieq(span_of(value.p, 7), S("bearer ")))
-            return VERDICT_MALFORMED;
-        value = span_trim(span_of(value.p + 7, value.n - 7));
-    }
-    for (size_t i = 0; i < v->p->secrets_n; i++)
-        match |= crypto_equal(value.p, value.n, v->p->tokens[i].p, v->p->tokens[i].n);
-    return match ? VERDICT_OK : VERDICT_BAD_SIGNATURE;
-}
-
-static enum verdict check(struct verify *v, struct span path_token)
-{
-    if (v->p->path_token.n &&
-        !crypto_equal(path_token.p, path_token.n, v->p->path_token.p, v->p->path_token.n))
-        return VERDICT_BAD_SIGNATURE;
-    switch (v->p->algorithm) {
-    case ALGORITHM_NONE:
-        return VERDICT_OK;
-    case ALGORITHM_TOKEN:
-        return check_token(v);
-    case ALGORITHM_HMAC:
-        return check_hmac(v);
-    }
-    return VERDICT_BAD_SIGNATURE;
-}
-
-/* A JSON string or number as text; unescaped into scratch where it needs it. */
-static struct span json_text(struct verify *v, const struct json_value *j)
+struct span source_json_text(struct verify *v, const struct json_value *j)
 {
     size_t at = v->ev->scratch.n;
 
@@ -292,45 +85,102 @@ static struct span json_text(struct verify *v, const struct json_value *j)
         return SPAN_NONE;
     if (!j->escaped)
         return j->raw;
-    if (j->raw.n > 6 * ATTRIBUTE_MAX || !json_unescape(j->raw, &v->ev->scratch))
+    if (j->raw.n > 6 * ATTRIBUTE_MAX || !json_unescape(j->raw, &v->ev->scratch)) {
+        v->ev->scratch.n = at;
         return SPAN_NONE;
+    }
     return span_of(v->ev->scratch.p + at, v->ev->scratch.n - at);
 }
 
-static enum verdict attribute(struct verify *v, const struct place *place, struct span *out)
+enum verdict source_at(struct verify *v, const struct place *place, bool same_text,
+                       struct span *out)
 {
+    size_t at = v->ev->scratch.n;
+
     *out = SPAN_NONE;
     switch (place->kind) {
     case PLACE_NOWHERE:
-        return VERDICT_OK;
+        break;
     case PLACE_CONST:
         *out = place->name;
-        return VERDICT_OK;
-    case PLACE_HEADER:
-        if (!one_header(v, place->name, false, out))
-            return VERDICT_MALFORMED;
         break;
+    case PLACE_HEADER:
+        return source_one_header(v, place->name, same_text, out) ? VERDICT_OK : VERDICT_MALFORMED;
     case PLACE_PATH:
-        *out = json_text(v, json_at(v, place->slot));
+        *out = source_json_text(v, source_json(v, place->slot));
+        break;
+    case PLACE_QUERY:
+        if (http_query_get(http_query(v->req, v->bytes), place->name, &v->ev->scratch) &&
+            v->ev->scratch.n > at)
+            *out = span_of(v->ev->scratch.p + at, v->ev->scratch.n - at);
         break;
     }
-    if (out->n > ATTRIBUTE_MAX)
-        *out = SPAN_NONE;
     return VERDICT_OK;
 }
 
-static void answer_handshake(struct verify *v)
+const struct crypto_keyset *source_keyset(struct verify *v, const struct check *c)
 {
-    struct source_event *ev = v->ev;
+    if (c->set || !v->p->jwks)
+        return c->set ? c->set : v->p->file_set;
+    if (!v->doc)
+        v->doc = keys_hold(v->p->jwks);
+    return v->doc ? v->doc->set : NULL;
+}
 
-    if (v->p->shake_when.kind == PLACE_NOWHERE ||
-        !span_eq(json_text(v, json_at(v, v->p->shake_when.slot)), v->p->shake_equals))
-        return;
-    ev->handshake = true;
-    ev->handshake_status = 200;
-    ev->handshake_type = "text/plain; charset=utf-8";
-    ev->handshake_body.n = 0;
-    buf_span(&ev->handshake_body, json_text(v, json_at(v, v->p->shake_echo.slot)));
+enum verdict source_newer_keys(struct verify *v, const struct check *c, enum verdict verdict)
+{
+    return !c->set && v->p->jwks && keys_wanted(v->p->jwks) ? VERDICT_KEYS_UNAVAILABLE : verdict;
+}
+
+/* --- genuine or not ------------------------------------------------------------------------------
+ */
+
+bool source_is_of_kind(struct verify *v, const struct check *c)
+{
+    return c->when.kind == PLACE_NOWHERE ||
+           span_eq(source_json_text(v, source_json(v, c->when.slot)), c->when_equals);
+}
+
+static enum verdict make(struct verify *v, const struct check *c)
+{
+    return source_is_of_kind(v, c) ? c->kind->ops->verify(v, c) : VERDICT_UNSIGNED;
+}
+
+/* What holds nothing of one kind is looked at as the next; the first that is there decides, so that
+ * a wrong signature is not made good by something weaker beside it. */
+static enum verdict check_any(struct verify *v)
+{
+    enum verdict verdict = VERDICT_UNSIGNED;
+
+    for (size_t i = 0; i < v->p->checks_n && verdict == VERDICT_UNSIGNED; i++)
+        verdict = make(v, &v->p->checks[i]);
+    return verdict;
+}
+
+static enum verdict check_all(struct verify *v)
+{
+    enum verdict verdict = VERDICT_OK;
+
+    for (size_t i = 0; i < v->p->checks_n && verdict == VERDICT_OK; i++)
+        verdict = make(v, &v->p->checks[i]);
+    return v->p->checks_n ? verdict : VERDICT_UNSIGNED;
+}
+
+static bool path_token_fits(const struct source_plan *p, struct span token)
+{
+    return !p->path_token.n || crypto_equal(token.p, token.n, p->path_token.p, p->path_token.n);
+}
+
+/* --- what it is ----------------------------------------------------------------------------------
+ */
+
+static enum verdict attribute(struct verify *v, const struct place *place, struct span *out)
+{
+    enum verdict verdict = source_at(v, place, false, out);
+
+    if (out->n > ATTRIBUTE_MAX)
+        *out = SPAN_NONE;
+    return verdict;
 }
 
 static void keep_headers(struct verify *v)
@@ -340,16 +190,16 @@ static void keep_headers(struct verify *v)
     for (uint32_t i = 0; i < v->req->fields_n; i++) {
         const struct http_field *f = &v->req->fields[i];
         struct span name = { v->bytes + f->name, f->name_len };
+        if (!(v->p->kept_lengths >> name.n % 64 & 1)) /* most are none of them */
+            continue;
         for (size_t k = 0; k < v->p->kept_n; k++) {
             if (name.n != v->p->kept[k].n || !span_ieq(name, v->p->kept[k]))
                 continue;
             buf_reserve(out, name.n + f->value_len + 2);
-            for (size_t c = 0; c < name.n; c++)
-                out->p[out->n++] =
-                    (char)(name.p[c] >= 'A' && name.p[c] <= 'Z' ? name.p[c] + 32 : name.p[c]);
-            buf_addc(out, ':');
+            buf_span(out, v->p->kept[k]);
+            out->p[out->n++] = ':';
             buf_add(out, v->bytes + f->value, f->value_len);
-            buf_addc(out, '\n');
+            out->p[out->n++] = '\n';
             break;
         }
     }
@@ -366,25 +216,65 @@ static void body_id(struct verify *v)
     v->ev->id = span_of(v->ev->scratch.p + at, v->ev->scratch.n - at);
 }
 
+/* Genuine, but for somebody else: of a provider whose keys sign for all its customers. */
+static bool is_for_us(struct verify *v)
+{
+    size_t at = v->ev->scratch.n;
+    bool ours = true;
+
+    for (size_t i = 0; i < v->p->equals_n; i++) {
+        ours &=
+            span_eq(source_json_text(v, source_json(v, v->p->equal_at[i].slot)), v->p->equals[i]);
+        v->ev->scratch.n = at;
+    }
+    return ours;
+}
+
+/* Opens the URL of a subscription that we were told to confirm; not now means that the provider is
+ * to ask again. */
+static enum verdict confirm(struct verify *v)
+{
+    const struct source_plan *p = v->p;
+    struct span url;
+
+    if (p->confirm.when.kind == PLACE_NOWHERE ||
+        !span_eq(source_json_text(v, source_json(v, p->confirm.when.slot)), p->confirm.equals))
+        return VERDICT_OK;
+    url = source_json_text(v, source_json(v, p->confirm.url.slot));
+    if (!url.n)
+        return VERDICT_MALFORMED;
+    switch (keys_get_once(p->keys, url, &p->confirm.rules)) {
+    case KEYS_HELD:
+        break;
+    case KEYS_LATER:
+        return VERDICT_KEYS_UNAVAILABLE;
+    case KEYS_REFUSED:
+        return VERDICT_MALFORMED;
+    }
+    return VERDICT_OK;
+}
+
 static enum verdict describe(struct verify *v)
 {
     struct source_event *ev = v->ev;
 
-    buf_reserve(&ev->scratch, 6 * 4 * ATTRIBUTE_MAX + 2 * CRYPTO_HASH_MAX); /* spans into it stay */
-    if (attribute(v, &v->p->id, &ev->id) || attribute(v, &v->p->type, &ev->type) ||
-        attribute(v, &v->p->subject, &ev->subject))
+    buf_reserve(&ev->scratch, 6 * 7 * ATTRIBUTE_MAX + 2 * CRYPTO_HASH_MAX); /* spans into it stay */
+    if (!is_for_us(v))
+        return VERDICT_BAD_SIGNATURE;
+    if (source_shake_forged(v) || attribute(v, &v->p->id, &ev->id) ||
+        attribute(v, &v->p->type, &ev->type) || attribute(v, &v->p->subject, &ev->subject))
         return VERDICT_MALFORMED;
     if (!ev->type.n)
         ev->type = S("webhook");
-    ev->content_type = http_header(v->req, v->bytes, S("content-type"), NULL);
+    source_one_header(v, v->p->content_type, false, &ev->content_type);
     if (ev->content_type.n > ATTRIBUTE_MAX)
         ev->content_type = SPAN_NONE;
     if (v->p->dedup == SOURCE_DEDUP_BODY)
         body_id(v);
     ev->dedup = v->p->dedup != SOURCE_DEDUP_OFF && ev->id.n;
     keep_headers(v);
-    answer_handshake(v);
-    return VERDICT_OK;
+    source_shake_signed(v);
+    return confirm(v);
 }
 
 /* What is refused leaves nothing behind, nor does the request before this one; but for the skew,
@@ -392,7 +282,7 @@ static enum verdict describe(struct verify *v)
 static void forget(struct source_event *ev)
 {
     ev->id = ev->type = ev->subject = ev->content_type = SPAN_NONE;
-    ev->headers.n = ev->scratch.n = 0;
+    ev->headers.n = ev->scratch.n = ev->handshake_headers.n = 0;
     ev->dedup = ev->handshake = false;
 }
 
@@ -400,16 +290,30 @@ enum verdict source_verify(const struct source_plan *p, const struct http_reques
                            const char *bytes, struct span path_token, int64_t now_ms,
                            struct source_event *ev)
 {
-    struct verify v = { .p = p, .req = req, .bytes = bytes, .now_ms = now_ms, .ev = ev };
+    struct verify v; /* not zeroed as a whole: json is filled before it is looked at */
     enum verdict verdict;
 
+    v.p = p;
+    v.req = req;
+    v.bytes = bytes;
+    v.now_ms = now_ms;
+    v.ev = ev;
+    v.signature = SPAN_NONE;
+    v.scanned = v.looked = false;
+    v.doc = NULL;
     forget(ev);
     ev->skew_ms = INT64_MIN;
-    verdict = check(&v, path_token);
-    if (verdict == VERDICT_OK)
-        verdict = describe(&v);
+    if (!path_token_fits(p, path_token))
+        return VERDICT_BAD_SIGNATURE;
+    if (!source_shake_open(&v, &verdict)) {
+        verdict = p->all ? check_all(&v) : check_any(&v);
+        if (verdict == VERDICT_OK)
+            verdict = describe(&v);
+    }
     if (verdict != VERDICT_OK)
         forget(ev);
+    if (v.doc)
+        keys_release(v.doc);
     return verdict;
 }
 
@@ -418,4 +322,5 @@ void source_event_free(struct source_event *ev)
     buf_free(&ev->headers);
     buf_free(&ev->scratch);
     buf_free(&ev->handshake_body);
+    buf_free(&ev->handshake_headers);
 }

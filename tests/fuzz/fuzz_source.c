@@ -7,7 +7,9 @@
 #include "fuzz.h"
 
 #include <stdio.h>
+#include <string.h>
 
+#include "crypto.h"
 #include "source.h"
 
 #define SECRET "whsec_b1JkZXJseS1wZW5ndWlucy1uZXZlci1sZWFr"
@@ -27,8 +29,10 @@ static const char *const own[] = {
 struct one {
     struct source_cfg *cfg;
     struct source_plan *plan;
-    bool open;  /* takes what nobody signed */
-    bool signs; /* the body: a token does not */
+    bool open;        /* takes what nobody signed */
+    bool signs;       /* the body: a token does not */
+    bool certificate; /* that nobody fetches here */
+    struct buf key;
 };
 static struct one plans[64];
 static size_t plans_n;
@@ -53,16 +57,84 @@ static void add(const char *config, bool open, bool signs)
     err_list_free(&warns);
 }
 
+/* What a user must add to a preset, and the private key of those that have one. */
+static const struct {
+    const char *name, *more;
+    int scheme;
+} needs[] = {
+    { "gemini-dynamic", "require: none\naudience: me\n", CRYPTO_ED25519 },
+    { "fal", "", CRYPTO_ED25519 },
+    { "discord", "", CRYPTO_ED25519 },
+    { "discord-interactions", "", CRYPTO_ED25519 },
+    { "telnyx", "", CRYPTO_ED25519 },
+    { "sendgrid", "", CRYPTO_ECDSA_P256 },
+    { "kick", "", CRYPTO_RSA_SHA256 },
+    { "plaid", "", CRYPTO_ECDSA_P256 },
+    { "google-pubsub", "audience: me\nemail: a@b\n", CRYPTO_RSA_SHA256 },
+    { "assemblyai", "header: x-auth\n", -1 },
+    { "twilio", "url: https://hooks.example.com/h\n", -1 },
+    { "square", "url: https://hooks.example.com/h\n", -1 },
+    { "meta", "verify_token: shibboleth\n", -1 },
+    { "paypal", "config: { webhook_id: w }\n", CRYPTO_RSA_SHA256 },
+    { "aws-sns", "equals: { TopicArn: a }\n", CRYPTO_RSA_SHA256 },
+};
+
+/* Only these leave the body out of what they prove; a form is signed in another order than it
+ * stands, so that several bodies say the same. */
+static bool signs_body(const char *name)
+{
+    static const char *const not [] = { "none",        "token",         "assemblyai",
+                                        "luma",        "huggingface",   "microsoft-graph",
+                                        "cloudevents", "google-pubsub", "twilio" };
+
+    for (size_t i = 0; i < ARRAY_LEN(not ); i++)
+        if (!strcmp(not [i], name))
+            return false;
+    return true;
+}
+
+static void add_public(int scheme, bool certificate, struct buf *config)
+{
+    struct crypto_private *k = crypto_private_generate((enum crypto_scheme)scheme);
+    struct buf public = BUF_INIT;
+
+    crypto_public_print(crypto_private_public(k), CRYPTO_SPKI, &public);
+    if (!certificate)
+        buf_printf(config, "public_keys: ['%s']\n", buf_cstr(&public));
+    plans[plans_n].key.n = 0;
+    crypto_private_print(k, &plans[plans_n].key);
+    buf_free(&public);
+    crypto_private_free(k);
+}
+
+static void add_preset(const char *name)
+{
+    bool open = !strcmp(name, "none"),
+         certificate = !strcmp(name, "paypal") || !strcmp(name, "aws-sns");
+    struct buf config = BUF_INIT;
+    int scheme = -1;
+
+    buf_printf(&config, "provider: %s\n", name);
+    for (size_t i = 0; i < ARRAY_LEN(needs); i++)
+        if (!strcmp(needs[i].name, name)) {
+            buf_adds(&config, needs[i].more);
+            scheme = needs[i].scheme;
+        }
+    if (scheme >= 0)
+        add_public(scheme, certificate, &config);
+    else if (!open)
+        buf_adds(&config, "secrets: ['" SECRET "']\n");
+    plans[plans_n].certificate = certificate;
+    add(buf_cstr(&config), open, signs_body(name));
+    buf_free(&config);
+}
+
 static void make_plans(void)
 {
     char config[1024];
 
-    for (const char *const *name = source_preset_names(); *name; name++) {
-        bool open = !strcmp(*name, "none");
-        snprintf(config, sizeof config, "provider: %s\n%s", *name,
-                 open ? "" : "secrets: ['" SECRET "']\n");
-        add(config, open, !open && strcmp(*name, "token"));
-    }
+    for (const char *const *name = source_preset_names(); *name; name++)
+        add_preset(*name);
     for (size_t i = 0; i < ARRAY_LEN(own); i++) {
         snprintf(config, sizeof config, "%s\nsecrets: [a, '" SECRET "']\n", own[i]);
         add(config, false, true);
@@ -89,7 +161,7 @@ static void made_up(const uint8_t *data, size_t n)
     if (parse(&req, bytes, n))
         for (size_t i = 0; i < plans_n; i++) {
             enum verdict v = source_verify(plans[i].plan, &req, bytes, SPAN_NONE, NOW_MS, &ev);
-            must(plans[i].open || v != VERDICT_OK);
+            must(plans[i].open || v != VERDICT_OK || ev.handshake);
             must(v == VERDICT_OK || (!ev.id.p && !ev.type.p && !ev.subject.p && !ev.headers.n));
             source_outcome(plans[i].plan, ev.type);
         }
@@ -98,19 +170,28 @@ static void made_up(const uint8_t *data, size_t n)
 
 static void signed_by(const struct one *o, uint8_t change, struct span body)
 {
-    struct source_outgoing out = { .now_ms = NOW_MS, .body = body };
+    struct source_outgoing out = { .now_ms = NOW_MS, .body = body, .key = buf_as_span(&o->key) };
     struct http_request req;
     struct buf b = BUF_INIT;
     struct err e = ERR_INIT;
 
-    must(source_sign(o->plan, &out, &e) == 0);
-    buf_printf(&b, "POST /hooks/fuzz HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n", out.text.n);
+    if (source_sign(o->plan, &out, &e)) {
+        must(o->certificate && body.p); /* a version in the body that nobody signs */
+        source_outgoing_free(&out);
+        return;
+    }
+    buf_printf(&b, "POST /hooks/fuzz%s", out.query.n ? "?" : "");
+    buf_span(&b, buf_as_span(&out.query));
+    buf_printf(&b, " HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n", out.text.n);
     buf_span(&b, buf_as_span(&out.headers));
     buf_adds(&b, "\r\n");
     buf_span(&b, buf_as_span(&out.text));
     must(parse(&req, b.p, b.n));
-    must(source_verify(o->plan, &req, b.p, SPAN_NONE, NOW_MS, &ev) == VERDICT_OK);
-    if (req.body_len && o->signs) {
+    if (o->certificate)
+        must(source_verify(o->plan, &req, b.p, SPAN_NONE, NOW_MS, &ev) != VERDICT_OK);
+    else if (source_verify(o->plan, &req, b.p, SPAN_NONE, NOW_MS, &ev) != VERDICT_OK)
+        must(body.p); /* what the body must hold, or may not: a time, a token, a form */
+    else if (req.body_len && o->signs) {
         b.p[req.body_off + change % req.body_len] ^= 1;
         must(source_verify(o->plan, &req, b.p, SPAN_NONE, NOW_MS, &ev) != VERDICT_OK);
     }
@@ -125,7 +206,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (n < 3)
         return 0;
     if (data[0] & 1)
-        signed_by(&plans[data[1] % plans_n], data[2], span_of(data + 3, n - 3));
+        signed_by(&plans[data[1] % plans_n], data[2],
+                  data[0] & 2 ? SPAN_NONE : span_of(data + 3, n - 3));
     else
         made_up(data + 1, n - 1);
     return 0;

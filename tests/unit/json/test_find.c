@@ -23,6 +23,10 @@ static const struct find_row {
     { "an object as the answer", "{\"a\":{\"b\":[1,2]}}", "a", JSON_OBJECT, "{\"b\":[1,2]}" },
     { "blanks everywhere", " { \"a\" : { \"b\" : -1.5e3 } } ", "a.b", JSON_NUMBER, "-1.5e3" },
     { "absent", "{\"a\":1}", "b", JSON_NONE, "" },
+    { "a key with a dot is no path", "{\"a.b\":1,\"a\":{\"b\":2}}", "a.b", JSON_NUMBER, "2" },
+    { "a key that begins as the path does", "{\"ab\":1,\"a\":2}", "a", JSON_NUMBER, "2" },
+    { "a key that begins as the path's piece does", "{\"da\":1,\"data\":{\"x\":3}}", "data.x",
+      JSON_NUMBER, "3" },
     { "path through a string", "{\"a\":\"x\"}", "a.b", JSON_NONE, "" },
     { "broken before it", "{\"a\":tru,\"b\":1}", "b", JSON_NONE, "" },
     { "not JSON", "hello", "a", JSON_NONE, "" },
@@ -152,11 +156,56 @@ static void hostile_texts(void **state UNUSED)
     free(text);
 }
 
+static void elements(void **state UNUSED)
+{
+    static const char *const want[] = { "1", "a]\\\"", "[2,[3]]", "{\"b\":[4]}", "null" };
+    struct json_value list =
+        json_find(S("{\"x\" : [ 1 ,\"a]\\\"\", [2,[3]],{\"b\":[4]} , null ] }"), S("x"));
+    struct span rest = list.raw;
+    struct json_value v;
+    size_t n = 0;
+
+    for (; json_next(&rest, &v); n++)
+        assert_true(n < 5 && span_eq(v.raw, span_str(want[n])));
+    assert_int_equal(n, 5);
+    rest = S("[]");
+    assert_false(json_next(&rest, &v));
+    rest = S(" [ ] ");
+    assert_false(json_next(&rest, &v));
+    rest = S("{\"a\":1}");
+    assert_false(json_next(&rest, &v));
+    rest = SPAN_NONE;
+    assert_false(json_next(&rest, &v));
+}
+
+static void sixteen_paths(void **state UNUSED)
+{
+    struct span paths[16];
+    struct json_value out[16];
+    char names[16][4];
+    struct buf text = BUF_INIT;
+
+    for (int i = 0; i < 16; i++) {
+        snprintf(names[i], sizeof names[i], "k%d", i);
+        paths[i] = span_str(names[i]);
+        buf_printf(&text, "%s\"k%d\":%d", i ? "," : "{", 15 - i, i);
+    }
+    buf_addc(&text, '}');
+    json_find_all(buf_as_span(&text), paths, 16, out);
+    for (int i = 0; i < 16; i++)
+        assert_int_equal(atoi(out[i].raw.p), 15 - i);
+    buf_free(&text);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(several_paths),           cmocka_unit_test(answered_is_answered),
-        cmocka_unit_test(strings_of_every_length), cmocka_unit_test(every_cut),
+        cmocka_unit_test(elements),
+        cmocka_unit_test(sixteen_paths),
+        cmocka_unit_test(several_paths),
+        cmocka_unit_test(answered_is_answered),
+        cmocka_unit_test(strings_of_every_length),
+        cmocka_unit_test(every_cut),
         cmocka_unit_test(hostile_texts),
     };
 
