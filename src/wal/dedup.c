@@ -36,6 +36,8 @@ struct entry { /* 48 bits of LSN, 48 of the time, 16 of the body's CRC beside ea
     uint64_t lsn_crc, time_crc;
 };
 
+typedef uint32_t slots __attribute__((vector_size(4 * WAYS), may_alias));
+
 struct bucket {
     uint32_t slot[WAYS]; /* part of the key, then index into the ring + 1; 0: free */
 };
@@ -171,28 +173,35 @@ static struct place place_of(const struct dedup *d, const uint8_t key[16])
                            (uint32_t)format_get64(key + 8) & ~d->index_mask };
 }
 
-/* Which slots hold that part of a key, a bit each. Without branches: nearly always none does. */
-static uint32_t alike(const struct bucket *b, uint32_t part, uint32_t index_mask)
+/* Does any slot hold that part of a key? Nearly always none does: all are compared at once. */
+static bool any_alike(const struct bucket *b, uint32_t part, uint32_t index_mask)
 {
-    uint32_t out = 0;
+    union {
+        slots equal;
+        uint64_t word[sizeof(slots) / 8];
+    } u = { .equal = (slots)(((*(const slots *)b->slot ^ part) & ~index_mask) == 0) };
+    uint64_t any = 0;
 
-    for (uint32_t i = 0; i < WAYS; i++)
-        out |= (uint32_t)(((b->slot[i] ^ part) <= index_mask) & ((b->slot[i] & index_mask) != 0))
-               << i;
-    return out;
+    for (size_t i = 0; i < ARRAY_LEN(u.word); i++)
+        any |= u.word[i];
+    return any;
 }
 
 /* The slot of a key that is known; *e is what the ring says of it. */
 static uint32_t *slot_of(struct dedup *d, const struct place *at, const uint8_t key[16],
                          const struct entry **e)
 {
-    for (size_t b = 0; b < 2; b++)
-        for (uint32_t like = alike(at->b[b], at->part, d->index_mask); like; like &= like - 1) {
-            uint32_t *s = &at->b[b]->slot[__builtin_ctz(like)];
+    for (size_t b = 0; b < 2; b++) {
+        if (!any_alike(at->b[b], at->part, d->index_mask))
+            continue;
+        for (uint32_t *s = at->b[b]->slot; s < at->b[b]->slot + WAYS; s++) {
+            if ((*s ^ at->part) > d->index_mask || !(*s & d->index_mask))
+                continue;
             *e = ring_at(d, (*s & d->index_mask) - 1);
             if (!memcmp((*e)->key, key, 16))
                 return s;
         }
+    }
     return NULL;
 }
 
