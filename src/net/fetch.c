@@ -261,12 +261,14 @@ struct fetcher *fetcher_new(void)
 
 void fetcher_free(struct fetcher *f)
 {
-    struct fetch *x;
+    struct fetch *x, *next;
 
     if (!f)
         return;
-    while ((x = TAILQ_FIRST(&f->all)))
+    for (x = TAILQ_FIRST(&f->all); x; x = next) {
+        next = TAILQ_NEXT(x, all);
         fetch_free(x);
+    }
     curl_multi_cleanup(f->multi);
     free(f);
 }

@@ -278,12 +278,10 @@ static bool lacks_sidecar(struct wal *w, struct segment *copy)
 static bool write_sidecar(struct wal *w, const struct segment *s)
 {
     struct err e = ERR_INIT;
-    struct sidecar sc;
-    bool good;
+    struct sidecar sc = s->sidecar ? *s->sidecar : (struct sidecar){ .n = 0 };
     int64_t first_ms;
+    bool good;
 
-    if (s->sidecar)
-        sc = *s->sidecar;
     good = (s->sidecar || !sidecar_build(w, s, &sc, &e)) && !sidecar_write(w, &sc, &e);
     first_ms = sc.first_ms;
     sidecar_free(&sc);
