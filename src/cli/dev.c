@@ -33,7 +33,7 @@ static int make_secret(struct err *e)
     return rc;
 }
 
-char *dev_configuration(const char *listen, struct err *e)
+char *dev_configuration(const char *listen, const char *admin, struct err *e)
 {
     struct buf b = BUF_INIT;
 
@@ -45,6 +45,11 @@ char *dev_configuration(const char *listen, struct err *e)
         return NULL;
     buf_adds(&b, "listen: ");
     buf_json_string(&b, span_str(listen ? listen : "127.0.0.1:8080"));
+    if (admin) {
+        buf_adds(&b, "\nadmin: { listen: ");
+        buf_json_string(&b, span_str(admin));
+        buf_adds(&b, " }");
+    }
     buf_adds(&b,
              "\nlog: { dir: " DIR_NAME ", allow_volatile: true }\n"
              "sources:\n  demo:\n    provider: gemini\n    secrets: { file: " SECRET_NAME " }\n");
@@ -53,12 +58,13 @@ char *dev_configuration(const char *listen, struct err *e)
 
 void dev_hint(const char *url, const char *admin)
 {
+    const char *self = program_invocation_name; /* as typed: it may not be in PATH */
     bool other = strcmp(admin, "http://127.0.0.1:9180") != 0;
 
     printf("\nhookline is running. In another terminal, in this folder:\n\n"
-           "  hookline send --provider gemini --secret @" SECRET_NAME
+           "  %s send --provider gemini --secret @" SECRET_NAME
            " --type video.generated --job video-1 %s/hooks/demo\n"
-           "  hookline tail%s%s\n\n",
-           url, other ? " --admin " : "", other ? admin : "");
+           "  %s tail%s%s\n\n",
+           self, url, self, other ? " --admin " : "", other ? admin : "");
     fflush(stdout);
 }

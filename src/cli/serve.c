@@ -439,23 +439,24 @@ static void return_large_blocks(void)
 
 int cmd_serve(int argc, char **argv)
 {
-    const char *file = NULL, *listen = NULL;
+    const char *file = NULL, *listen = NULL, *admin = NULL;
     struct server s = { .exit_code = EXIT_OK };
-    const struct option_row rows[] = { { "--config", "-c", &file, NULL },
-                                       { "--listen", NULL, &listen, NULL },
-                                       { "--dev", NULL, NULL, &s.dev },
-                                       { "--drain", NULL, NULL, &s.drain },
-                                       { 0 } };
-    int left = options_take(argc, argv, rows, "serve [-c FILE | --dev [--listen ADDR]] [--drain]"),
+    const struct option_row rows[] = {
+        { "--config", "-c", &file, NULL },   { "--listen", NULL, &listen, NULL },
+        { "--admin", NULL, &admin, NULL },   { "--dev", NULL, NULL, &s.dev },
+        { "--drain", NULL, NULL, &s.drain }, { 0 }
+    };
+    int left = options_take(argc, argv, rows,
+                            "serve [-c FILE | --dev [--listen ADDR] [--admin ADDR]] [--drain]"),
         rc;
     struct err_list errs = { NULL, 0 }, warns = { NULL, 0 };
 
     if (left == -2)
         return EXIT_OK;
-    if (left || (s.dev && file) || (listen && !s.dev))
+    if (left || (s.dev && file) || ((listen || admin) && !s.dev))
         return EXIT_BAD_USAGE;
     return_large_blocks();
-    if (s.dev && !(s.dev_text = dev_configuration(listen, &s.err))) {
+    if (s.dev && !(s.dev_text = dev_configuration(listen, admin, &s.err))) {
         fprintf(stderr, "hookline serve: %s\n", s.err.text);
         return (int)s.err.code;
     }

@@ -240,10 +240,13 @@ static void on_created(struct kafka *k, rd_kafka_event_t *ev)
 
     for (size_t i = 0; i < n; i++)
         if (rd_kafka_topic_result_error(made[i]) &&
-            rd_kafka_topic_result_error(made[i]) != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+            rd_kafka_topic_result_error(made[i]) != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
+            kafka_topic_refused(k, rd_kafka_topic_result_name(made[i]),
+                                rd_kafka_topic_result_error(made[i]));
             log_warn("a topic could not be made", KS("sink", k->name),
                      KS("topic", rd_kafka_topic_result_name(made[i])),
                      KS("reason", rd_kafka_err2str(rd_kafka_topic_result_error(made[i]))));
+        }
 }
 
 static void on_event(struct kafka *k, rd_kafka_event_t *ev)

@@ -18,7 +18,8 @@ struct topic {
     int64_t missing_ms; /* since when it cannot be used; 0: it can, as far as is known */
     int64_t trouble_ms; /* the first time since it last took a record; 0: never */
     int64_t asked_ms;
-    uint64_t max_bytes; /* max.message.bytes; 0: not known */
+    rd_kafka_resp_err_t refused; /* why the broker did not make it; 0: not known */
+    uint64_t max_bytes;          /* max.message.bytes; 0: not known */
 };
 
 struct parked;
@@ -56,6 +57,7 @@ MUST_CHECK int kafka_configure(const struct kafka *k, rd_kafka_conf_t *conf, str
 struct topic *kafka_topic(struct kafka *k, const char *name);
 void kafka_topic_ask(struct kafka *k, struct topic *t);
 void kafka_topic_missing(struct topic *t);
+void kafka_topic_refused(struct kafka *k, const char *name, rd_kafka_resp_err_t why);
 void kafka_topics_drop(struct kafka *k);
 void kafka_topics_recheck(struct kafka *k); /* asks again for what is missing */
 /* Whether records for it have waited long enough: they are dead. */

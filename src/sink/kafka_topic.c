@@ -106,6 +106,13 @@ void kafka_topic_missing(struct topic *t)
         t->trouble_ms = t->missing_ms;
 }
 
+void kafka_topic_refused(struct kafka *k, const char *name, rd_kafka_resp_err_t why)
+{
+    for (size_t i = 0; i < k->topics_n; i++)
+        if (!strcmp(k->topics[i].name, name))
+            k->topics[i].refused = why;
+}
+
 /* Brokers that were there but do not say the limits must not hold up what they would take. */
 static void no_answer(struct kafka *k, struct topic *t, const char *why)
 {
@@ -163,7 +170,12 @@ static void not_there(struct kafka *k, struct topic *t)
     kafka_topic_missing(t);
     if (!t->fixed)
         return;
-    snprintf(reason, sizeof reason, "topic %s does not exist; create it, or set create", t->name);
+    if (t->refused)
+        snprintf(reason, sizeof reason, "topic %s does not exist and could not be made: %s",
+                 t->name, rd_kafka_err2str(t->refused));
+    else
+        snprintf(reason, sizeof reason, "topic %s does not exist; create it%s", t->name,
+                 k->cfg->kafka->create ? "" : ", or set create");
     kafka_say(k, SINK_BLOCKED, reason);
 }
 

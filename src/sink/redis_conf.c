@@ -62,6 +62,8 @@ static const struct redis_error known[] = {
     { "WRONGPASS", REDIS_BLOCKS, "check user and password" },
     { "NOPERM this user has no permissions to access one of the keys", REDIS_KEY,
       "grant this user the stream's key" },
+    { "NOPERM No permissions to access a key", REDIS_KEY, /* newer servers */
+      "grant this user the stream's key" },
     { "NOPERM", REDIS_BLOCKS, "grant XADD on the stream to this user" },
     { "WRONGTYPE", REDIS_KEY, "the key exists and is no stream; rename or delete it" },
     { "MOVED", REDIS_BLOCKS, "this is a cluster; a single server is needed" },

@@ -169,6 +169,20 @@ def redis_loading():
         stop_all(h, redis)
 
 
+def refused_creation():
+    """case 38: a topic that the broker refuses to make: the reason is the broker's, and it goes on once the topic is there"""
+    need_kafka()
+    h = Hookline(kafka_sink('r', 'topic: refused, create: { replication: 3 }')).start()
+    try:
+        send(h, 'r1')
+        until('blocked', lambda: sink(h, 'r')['state'] == 'blocked')
+        assert 'could not be made: Broker: Invalid replication factor' in sink(h, 'r')['reason'], sink(h, 'r')
+        kafka.create('refused')
+        until('found without a restart', lambda: h.drained('r'))
+    finally:
+        stop_all(h)
+
+
 def redis_dead_peer():
     """a server that stands still is noticed on an idle connection too"""
     redis = Redis().start()
@@ -186,7 +200,7 @@ def redis_dead_peer():
 
 try:
     only = os.environ.get('TEST')
-    tests = (redis_refusals, redis_loading, redis_dead_peer, missing_topics, small_topic)
+    tests = (redis_refusals, redis_loading, redis_dead_peer, missing_topics, refused_creation, small_topic)
     Tap().run(*[t for t in tests if not only or t.__name__ in only.split(',')])
 finally:
     stop_all(kafka)

@@ -91,6 +91,7 @@ static const struct error_row {
     { "noperm, key",
       "NOPERM this user has no permissions to access one of the keys used as arguments",
       REDIS_KEY },
+    { "noperm, key, Redis 8", "NOPERM No permissions to access a key", REDIS_KEY },
     { "wrongtype", "WRONGTYPE Operation against a key", REDIS_KEY },
     { "too long", "ERR Protocol error: invalid bulk length", REDIS_POISONS },
     { "unknown", "WHATEVER it is", REDIS_BLOCKS },
