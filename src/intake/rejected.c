@@ -65,7 +65,7 @@ static void detail(const struct rejected *r, struct buf *out)
 static void print(const struct shown *s, struct buf *json)
 {
     struct buf text = BUF_INIT;
-    char time[CLOCK_TEXT_MAX];
+    char time[CLOCK_TEXT_MAX], remote[NET_PEER_TEXT_MAX];
 
     buf_printf(json, "{\"time\":\"%s\",\"source\":", clock_text(s->r.time_ms, time));
     buf_json_string(json, span_str(s->source));
@@ -74,7 +74,7 @@ static void print(const struct shown *s, struct buf *json)
     detail(&s->r, &text);
     buf_json_string(json, buf_as_span(&text));
     buf_adds(json, ",\"remote\":");
-    buf_json_string(json, span_str(s->r.remote));
+    buf_json_string(json, span_str(net_peer_text(&s->r.peer, remote)));
     buf_addc(json, '}');
     buf_free(&text);
 }

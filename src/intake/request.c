@@ -284,6 +284,7 @@ static void note_refusal(struct intake_thread *t, struct net_request *req,
     static struct log_limit limit;
     struct source_stats *stats = pending_of(req)->stats;
     struct rejected r; /* not zeroed: its text is as long as it says */
+    char remote[NET_PEER_TEXT_MAX];
     uint64_t left_out;
 
     counter_add(&stats->part[t->number].rejected[v], 1);
@@ -292,12 +293,12 @@ static void note_refusal(struct intake_thread *t, struct net_request *req,
     r.why = t->ev.trial.why;
     r.verdict = v;
     r.status = status;
-    net_remote(req, r.remote);
+    net_peer(req, &r.peer);
     r.text_n = source_explain(plan, &req->http, req->bytes, &t->ev, r.text);
     rejected_add(&stats->rejected, &r);
     if (log_limit_pass(&limit, &left_out))
         log_warn("a delivery was refused", KS("source", stats->name), KS("reason", verdict_name(v)),
-                 KS("remote", r.remote), KU("left_out", left_out));
+                 KS("remote", net_peer_text(&r.peer, remote)), KU("left_out", left_out));
 }
 
 static void reject(struct intake_thread *t, struct net_request *req, const struct source_plan *plan,

@@ -26,7 +26,7 @@ struct rejected {
     const char *why;          /* a constant text, or NULL */
     enum verdict verdict;
     int status;
-    char remote[64];
+    struct net_peer peer;
     size_t text_n;
     char text[SOURCE_EXPLAIN_MAX]; /* only text_n bytes of it are there */
 };

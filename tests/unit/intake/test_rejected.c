@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "intake/room.h"
 
@@ -14,7 +15,7 @@ static struct rejected made(int64_t time_ms, const char *text)
                           .skew_ms = INT64_MIN,
                           .verdict = VERDICT_BAD_SIGNATURE,
                           .status = 401,
-                          .remote = "192.0.2.1",
+                          .peer = { AF_INET, { 192, 0, 2, 1 } },
                           .text_n = strlen(text) };
 
     memcpy(r.text, text, r.text_n);
@@ -145,6 +146,29 @@ static void a_full_text_says_so(void **state UNUSED)
     free(text);
 }
 
+static void every_peer(void **state UNUSED)
+{
+    static const struct {
+        struct net_peer peer;
+        const char *want;
+    } peers[] = {
+        { { AF_INET6, { [15] = 1 } }, "\"remote\":\"::1\"" },
+        { { AF_UNIX, { 0 } }, "\"remote\":\"unix\"" },
+        { { AF_UNSPEC, { 0 } }, "\"remote\":\"gone\"" },
+    };
+    struct rejected r = made(1, "t");
+    char *text;
+
+    for (size_t i = 0; i < ARRAY_LEN(peers); i++) {
+        r.peer = peers[i].peer;
+        r.time_ms++;
+        rejected_add(&source_stats_get("peers")->rejected, &r);
+        text = shown("peers", 1);
+        assert_non_null(strstr(text, peers[i].want));
+        free(text);
+    }
+}
+
 /* Under tsan: several write, one reads. */
 static void *writer(void *arg)
 {
@@ -177,6 +201,7 @@ int main(void)
         cmocka_unit_test(nothing_yet),         cmocka_unit_test(one_in_full),
         cmocka_unit_test(a_ring_is_bounded),   cmocka_unit_test(sources_are_merged),
         cmocka_unit_test(a_full_text_says_so), cmocka_unit_test(threads),
+        cmocka_unit_test(every_peer),
     };
 
     return T_RUN(tests) | T_TABLE(rows, words);
