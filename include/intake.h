@@ -53,3 +53,5 @@ unsigned intake_default_threads(void); /* cores that affinity and the cgroup quo
 /* For /status and /metrics; main thread. */
 void intake_status(const struct intake *in, struct buf *json); /* the value of "sources" */
 void intake_metrics(const struct intake *in, struct buf *out);
+/* The answer of /v1/rejected: of one source, or of all when it is empty; the newest first. */
+void intake_rejected(struct span source, uint64_t limit, struct buf *json);

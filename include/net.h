@@ -99,5 +99,12 @@ void net_stream_end(struct net_stream *st);
 /* Highest number of connections that leaves `reserve` descriptors for the log and the sinks, or
  * half of them where there are very few; a lower number than wanted is logged. */
 uint32_t net_connection_limit(uint32_t wanted, uint32_t reserve);
-/* "1.2.3.4", "unix", or "gone"; out[64]. */
-const char *net_remote(const struct net_request *req, char *out);
+
+/* Who sent it: cheap to note, and text only when it is shown: "1.2.3.4", "unix", or "gone". */
+struct net_peer {
+    int family; /* AF_UNSPEC: gone */
+    uint8_t address[16];
+};
+#define NET_PEER_TEXT_MAX 64
+void net_peer(const struct net_request *req, struct net_peer *out);
+const char *net_peer_text(const struct net_peer *p, char out[NET_PEER_TEXT_MAX]);

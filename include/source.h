@@ -66,6 +66,21 @@ enum verdict {
 };
 const char *verdict_name(enum verdict v); /* the metric label */
 
+/* How far a verification came: for those who run us, never for the sender. */
+enum source_tried {
+    TRIED_NOTHING,
+    TRIED_SECRETS,
+    TRIED_PUBLIC_KEYS,
+    TRIED_KEY_SET,
+    TRIED_CERTIFICATE
+};
+struct source_trial {
+    const char *check; /* the name of the last that was made; the plan's */
+    const char *why;   /* a constant text; NULL: the verdict says it all */
+    enum source_tried what;
+    uint32_t which; /* bits: places in `secrets` or `public_keys` */
+};
+
 /* What a genuine webhook is. Spans point into the request, the plan or `scratch`. */
 struct source_event {
     struct span id, type, subject, content_type; /* id empty where there is none */
@@ -73,6 +88,7 @@ struct source_event {
     struct buf headers; /* kept headers in record form; reused across calls by its owner */
     struct buf scratch;
     int64_t skew_ms; /* our clock minus the verified timestamp; INT64_MIN: none */
+    struct source_trial trial;
     /* A handshake: answer this and log nothing. */
     bool handshake;
     int handshake_status;
@@ -85,6 +101,13 @@ void source_event_free(struct source_event *ev);
 enum verdict source_verify(const struct source_plan *p, const struct http_request *req,
                            const char *bytes, struct span path_token, int64_t now_ms,
                            struct source_event *ev);
+
+/* What a refused request brought and what was tried on it, as text without a NUL; its length. Of
+ * signatures and secrets four characters at most, of what the sender wrote printable ones only. To
+ * be called behind source_verify, with its arguments; uses ev->scratch. */
+#define SOURCE_EXPLAIN_MAX 440
+size_t source_explain(const struct source_plan *p, const struct http_request *req,
+                      const char *bytes, struct source_event *ev, char out[SOURCE_EXPLAIN_MAX]);
 
 enum source_outcome {
     OUTCOME_NONE,

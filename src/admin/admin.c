@@ -117,9 +117,10 @@ static const struct route {
     void (*run)(struct admin *a, struct net_request *req);
     bool probe, needs_log;
 } routes[] = {
-    { "/livez", admin_livez, true, false },    { "/startupz", admin_startupz, true, false },
-    { "/readyz", admin_readyz, true, false },  { "/metrics", admin_metrics, true, false },
-    { "/status", admin_status, false, false }, { "/v1/events", admin_events, false, true },
+    { "/livez", admin_livez, true, false },           { "/startupz", admin_startupz, true, false },
+    { "/readyz", admin_readyz, true, false },         { "/metrics", admin_metrics, true, false },
+    { "/status", admin_status, false, false },        { "/v1/events", admin_events, false, true },
+    { "/v1/rejected", admin_rejected, false, false },
 };
 
 static bool allowed(const struct admin *a, struct net_request *req)

@@ -23,7 +23,7 @@ struct admin {
     int64_t started_ms;
 };
 
-struct admin_params { /* of /v1/events */
+struct admin_params { /* of /v1/events; /v1/rejected has source and limit */
     uint64_t after, limit;
     int64_t wait_ms;
     struct buf source, type, log;
@@ -43,6 +43,8 @@ void admin_readyz(struct admin *a, struct net_request *req);
 /* status.c */
 void admin_status(struct admin *a, struct net_request *req);
 void admin_metrics(struct admin *a, struct net_request *req);
+/* rejected.c */
+void admin_rejected(struct admin *a, struct net_request *req);
 /* events.c */
 void admin_events(struct admin *a, struct net_request *req);
 void admin_event(struct admin *a, struct net_request *req, struct span lsn);

@@ -339,11 +339,17 @@ struct source_stats *source_stats_get(const char *source)
     s = (struct source_stats *)(void *)(((uintptr_t)s + 63) &
                                         ~(uintptr_t)63); /* lives as long as the process */
     s->name = xstrdup(source);
+    pthread_mutex_init(&s->rejected.lock, NULL);
     for (unsigned i = 0; i < THREADS_MAX; i++)
         s->part[i].skew_ms = INT64_MIN;
     s->next = all_stats;
     all_stats = s;
     return s;
+}
+
+struct source_stats *source_stats_first(void)
+{
+    return all_stats;
 }
 
 #define SUM(in, s, member)                                                                         \

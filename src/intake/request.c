@@ -280,25 +280,45 @@ static void refuse_as(struct intake_thread *t, struct net_request *req, int stat
                                           .body = buf_as_span(&json) });
 }
 
-static void reject(struct intake_thread *t, struct net_request *req, enum verdict v, int status)
+/* For those who run us: counted, kept for /v1/rejected, and logged now and then. */
+static void note_refusal(struct intake_thread *t, struct net_request *req,
+                         const struct source_plan *plan, enum verdict v, int status)
 {
     static struct log_limit limit;
-    struct pending *p = pending_of(req);
-    char remote[64];
+    struct source_stats *stats = pending_of(req)->stats;
+    struct rejected r; /* not zeroed: its text is as long as it says */
+    char remote[NET_PEER_TEXT_MAX];
     uint64_t left_out;
 
-    counter_add(&p->stats->part[t->number].rejected[v], 1);
+    counter_add(&stats->part[t->number].rejected[v], 1);
+    r.time_ms = clock_wall_ms();
+    r.skew_ms = t->ev.skew_ms;
+    r.why = t->ev.trial.why;
+    r.verdict = v;
+    r.status = status;
+    net_peer(req, &r.peer);
+    r.text_n = source_explain(plan, &req->http, req->bytes, &t->ev, r.text);
+    rejected_add(&stats->rejected, &r);
     if (log_limit_pass(&limit, &left_out))
-        log_warn("a delivery was refused", KS("source", p->stats->name),
-                 KS("reason", verdict_name(v)), KS("remote", net_remote(req, remote)),
-                 KU("left_out", left_out));
+        log_warn("a delivery was refused", KS("source", stats->name), KS("reason", verdict_name(v)),
+                 KS("remote", net_peer_text(&r.peer, remote)), KU("left_out", left_out));
+}
+
+static void reject(struct intake_thread *t, struct net_request *req, const struct source_plan *plan,
+                   enum verdict v)
+{
+    int status = source_info(plan)->reject_status;
+
+    note_refusal(t, req, plan, v, status);
     refuse_as(t, req, status);
 }
 
 /* The provider's keys cannot be had: it is to send again, since nobody can tell. */
-static void reject_for_now(struct intake_thread *t, struct net_request *req)
+static void reject_for_now(struct intake_thread *t, struct net_request *req,
+                           const struct source_plan *plan)
 {
-    counter_add(&pending_of(req)->stats->part[t->number].rejected[VERDICT_KEYS_UNAVAILABLE], 1);
+    note_refusal(t, req, plan, VERDICT_KEYS_UNAVAILABLE,
+                 http_error(HTTP_ERR_KEYS_UNAVAILABLE)->status);
     refuse(t, req, HTTP_ERR_KEYS_UNAVAILABLE);
 }
 
@@ -330,9 +350,9 @@ static void on_request(struct net_request *req, void *arg)
         atomic_store_explicit(&p->stats->part[t->number].skew_ms, t->ev.skew_ms,
                               memory_order_relaxed);
     if (v == VERDICT_KEYS_UNAVAILABLE)
-        reject_for_now(t, req);
+        reject_for_now(t, req, plan);
     else if (v != VERDICT_OK)
-        reject(t, req, v, source_info(plan)->reject_status);
+        reject(t, req, plan, v);
     else if (t->ev.handshake)
         answer_handshake(t, req);
     else if (gate_closed(t, p->stats->name, t->ev.type))

@@ -20,11 +20,33 @@ struct stats_part { /* one thread's, a cache line of its own */
     _Atomic int64_t last_ms, skew_ms;
 };
 
+/* One refusal: facts, put into words only when somebody asks. */
+struct rejected {
+    int64_t time_ms, skew_ms; /* INT64_MIN: no time was verified */
+    const char *why;          /* a constant text, or NULL */
+    enum verdict verdict;
+    int status;
+    struct net_peer peer;
+    size_t text_n;
+    char text[SOURCE_EXPLAIN_MAX]; /* only text_n bytes of it are there */
+};
+
+#define REJECTED_MAX 64
+struct rejected_ring {
+    pthread_mutex_t lock;
+    uint64_t count; /* since the start */
+    struct rejected v[REJECTED_MAX];
+};
+void rejected_add(struct rejected_ring *ring, const struct rejected *r);
+
 struct source_stats {
     struct source_stats *next;
     char *name;
+    struct rejected_ring rejected;
     struct stats_part part[THREADS_MAX];
 };
+
+struct source_stats *source_stats_first(void); /* main thread */
 
 struct pending { /* embedded in net_request.extra */
     struct wal_append append;

@@ -514,19 +514,29 @@ void net_stream_end(struct net_stream *st)
     after_output(c);
 }
 
-const char *net_remote(const struct net_request *req, char *out)
+void net_peer(const struct net_request *req, struct net_peer *out)
 {
-    struct sockaddr_storage a = { 0 };
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a;
     socklen_t n = sizeof a;
 
-    snprintf(out, 64, "gone");
-    if (!req->conn || getpeername(req->conn->fd, (struct sockaddr *)&a, &n))
-        return out;
-    if (a.ss_family == AF_INET)
-        evutil_inet_ntop(AF_INET, &((struct sockaddr_in *)&a)->sin_addr, out, 64);
-    else if (a.ss_family == AF_INET6)
-        evutil_inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&a)->sin6_addr, out, 64);
-    else
-        snprintf(out, 64, "unix");
+    out->family = AF_UNSPEC;
+    if (!req->conn || getpeername(req->conn->fd, &a.any, &n))
+        return;
+    out->family = a.any.sa_family;
+    if (out->family == AF_INET)
+        memcpy(out->address, &a.v4.sin_addr, sizeof a.v4.sin_addr);
+    else if (out->family == AF_INET6)
+        memcpy(out->address, &a.v6.sin6_addr, sizeof a.v6.sin6_addr);
+}
+
+const char *net_peer_text(const struct net_peer *p, char out[NET_PEER_TEXT_MAX])
+{
+    if (p->family == AF_INET || p->family == AF_INET6)
+        return evutil_inet_ntop(p->family, p->address, out, NET_PEER_TEXT_MAX);
+    snprintf(out, NET_PEER_TEXT_MAX, "%s", p->family == AF_UNIX ? "unix" : "gone");
     return out;
 }

@@ -110,8 +110,10 @@ static void compile_secrets(struct compile *cc, struct check *c)
             c->tokens[c->secrets_n++] = text;
         else if (c->kind->ops->takes_secrets)
             add_key(cc, c, i, text);
-        if (c->secrets_n > at)
-            c->not_after_ms[at] = s->not_after_ms ? s->not_after_ms : INT64_MAX;
+        if (c->secrets_n == at)
+            continue;
+        c->secret_bits |= 1u << i;
+        c->not_after_ms[at] = s->not_after_ms ? s->not_after_ms : INT64_MAX;
     }
 }
 

@@ -15,7 +15,7 @@ static void compile(struct compile *cc, struct check *c)
 }
 
 /* The signatures of our kind in the header, decoded. */
-static enum verdict candidates(const struct verify *v, const struct check *c,
+static enum verdict candidates(struct verify *v, const struct check *c,
                                uint8_t out[][CRYPTO_HASH_MAX], size_t *n)
 {
     struct span rest = v->signature, text;
@@ -27,11 +27,14 @@ static enum verdict candidates(const struct verify *v, const struct check *c,
         if (source_decode(c, text, out[*n], CRYPTO_HASH_MAX) == (ssize_t)c->kind->bytes)
             (*n)++;
     }
-    return *n ? VERDICT_OK : ours ? VERDICT_MALFORMED : VERDICT_UNSIGNED;
+    if (*n)
+        return VERDICT_OK;
+    return ours ? source_because(v, VERDICT_MALFORMED, "no signature has its length and encoding")
+                : source_because(v, VERDICT_UNSIGNED, "no signature of this kind is in the header");
 }
 
 /* Every key against every candidate, always all of them: time tells nothing. */
-static enum verdict compare(const struct verify *v, const struct check *c, const struct span *parts)
+static enum verdict compare(struct verify *v, const struct check *c, const struct span *parts)
 {
     uint8_t given[CANDIDATES_MAX][CRYPTO_HASH_MAX], mac[CRYPTO_HASH_MAX];
     bool match = false, late = false;
@@ -41,6 +44,7 @@ static enum verdict compare(const struct verify *v, const struct check *c, const
     verdict = candidates(v, c, given, &n);
     if (verdict != VERDICT_OK)
         return verdict;
+    source_tries(v, c);
     for (size_t k = 0; k < c->secrets_n; k++) {
         size_t len = crypto_hmac(c->keys[k], parts, c->parts_n, mac);
         bool holds = v->now_ms <= c->not_after_ms[k], same = false;
@@ -49,7 +53,7 @@ static enum verdict compare(const struct verify *v, const struct check *c, const
         match |= same & holds;
         late |= same & !holds;
     }
-    return match ? VERDICT_OK : late ? VERDICT_EXPIRED : VERDICT_BAD_SIGNATURE;
+    return source_matched(v, match, late);
 }
 
 static enum verdict verify(struct verify *v, const struct check *c)

@@ -108,10 +108,16 @@ static enum verdict verdict_of(struct verify *v, const struct check *c, enum cry
         return VERDICT_EXPIRED;
     case CRYPTO_JWT_NOT_YET:
         return VERDICT_FUTURE;
-    case CRYPTO_JWT_BAD_SIGNATURE:
     case CRYPTO_JWT_ALGORITHM:
+        return source_because(v, VERDICT_BAD_SIGNATURE,
+                              "the token is signed by another algorithm than is allowed");
     case CRYPTO_JWT_WRONG_CLAIM:
+        return source_because(v, VERDICT_BAD_SIGNATURE,
+                              "issuer, audience or another claim is not what is asked for");
     case CRYPTO_JWT_WRONG_BODY:
+        return source_because(v, VERDICT_BAD_SIGNATURE,
+                              "the body is not the one that the token was made for");
+    case CRYPTO_JWT_BAD_SIGNATURE:
         break;
     }
     return VERDICT_BAD_SIGNATURE;
@@ -135,6 +141,7 @@ static enum verdict verify(struct verify *v, const struct check *c)
     if (!set)
         return VERDICT_KEYS_UNAVAILABLE;
     rules.claims = c->claims;
+    source_tries(v, c);
     return verdict_of(
         v, c, crypto_jwt_verify(token, set, &rules, http_body(v->req, v->bytes), v->now_ms, NULL));
 }

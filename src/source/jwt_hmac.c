@@ -31,7 +31,7 @@ static bool split(struct span token, struct span *header, struct span *claims, s
     return true;
 }
 
-static enum verdict check_mac(const struct verify *v, const struct check *c, struct span message,
+static enum verdict check_mac(struct verify *v, const struct check *c, struct span message,
                               struct span text)
 {
     uint8_t given[CRYPTO_HASH_MAX], mac[CRYPTO_HASH_MAX];
@@ -40,6 +40,7 @@ static enum verdict check_mac(const struct verify *v, const struct check *c, str
 
     if (given_n != (ssize_t)c->kind->bytes)
         return VERDICT_MALFORMED;
+    source_tries(v, c);
     for (size_t k = 0; k < c->secrets_n; k++) {
         size_t n = crypto_hmac(c->keys[k], &message, 1, mac);
         bool holds = v->now_ms <= c->not_after_ms[k];
@@ -47,7 +48,7 @@ static enum verdict check_mac(const struct verify *v, const struct check *c, str
         match |= same & holds;
         late |= same & !holds;
     }
-    return match ? VERDICT_OK : late ? VERDICT_EXPIRED : VERDICT_BAD_SIGNATURE;
+    return source_matched(v, match, late);
 }
 
 /* A part as JSON text in scratch; empty where it is none. */

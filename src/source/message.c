@@ -319,7 +319,10 @@ enum verdict source_part(struct verify *v, const struct check *c, size_t i, stru
         return VERDICT_OK;
     }
     verdict = part->kind->text(v, c, part, out);
-    return verdict == VERDICT_OK && source_part_shifts(c, i, *out) ? VERDICT_MALFORMED : verdict;
+    if (verdict == VERDICT_OK && source_part_shifts(c, i, *out))
+        return source_because(v, VERDICT_MALFORMED,
+                              "a value in the message holds the text that ends it");
+    return verdict;
 }
 
 enum verdict source_message(struct verify *v, const struct check *c, struct span *parts)
@@ -401,8 +404,8 @@ enum verdict source_check_body_hash(struct verify *v, const struct check *c)
     if (!http_query_get(http_query(v->req, v->bytes), c->body_hash, scratch))
         return VERDICT_UNSIGNED;
     n = crypto_hash(CRYPTO_SHA256, http_body(v->req, v->bytes), is);
-    return crypto_from_hex(since(v, at), want, sizeof want) == (ssize_t)n &&
-                   crypto_equal(is, n, want, n)
-               ? VERDICT_OK
-               : VERDICT_BAD_SIGNATURE;
+    if (crypto_from_hex(since(v, at), want, sizeof want) == (ssize_t)n &&
+        crypto_equal(is, n, want, n))
+        return VERDICT_OK;
+    return source_because(v, VERDICT_BAD_SIGNATURE, "the body is not the one that was signed");
 }

@@ -30,9 +30,13 @@ static enum verdict try_one(struct verify *v, const struct check *c, const struc
     struct crypto_public *key;
     enum verdict verdict;
 
+    source_tries(v, c);
     if (c->certificate.at.kind != PLACE_NOWHERE) {
         verdict = source_certificate_key(v, c, &key);
-        if (verdict == VERDICT_OK && !crypto_verify(key, parts, c->parts_n, signature))
+        if (verdict != VERDICT_OK)
+            return source_because(v, verdict,
+                                  "the certificate that it names was not had or not taken");
+        if (!crypto_verify(key, parts, c->parts_n, signature))
             verdict = VERDICT_BAD_SIGNATURE;
         crypto_public_free(key);
         return verdict;

@@ -20,6 +20,7 @@ static void add_public(struct compile *cc, struct check *c, unsigned schemes, si
         if (!k)
             continue;
         c->publics[c->publics_n++] = k;
+        c->public_bits |= 1u << i;
         cc->key_taken[i] = true;
         return;
     }

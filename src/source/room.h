@@ -142,6 +142,7 @@ struct check {
     struct span tokens[SECRETS_MAX];
     int64_t not_after_ms[SECRETS_MAX]; /* INT64_MAX: for ever */
     size_t secrets_n;
+    uint32_t secret_bits, public_bits; /* which of the source's are for this check */
     struct crypto_public *publics[SECRETS_MAX];
     size_t publics_n;
     struct crypto_keyset *set; /* of them; NULL: the source's JWK set */
@@ -303,6 +304,13 @@ const struct json_value *source_json(struct verify *v, size_t slot);
 struct span source_json_text(struct verify *v, const struct json_value *j);
 /* What stands there, as text; p == NULL: nothing. Queries are decoded into scratch. */
 enum verdict source_at(struct verify *v, const struct place *at, bool same_text, struct span *out);
+
+/* Why, where the verdict alone does not say it. */
+enum verdict source_because(struct verify *v, enum verdict verdict, const char *why);
+/* The check's secrets, or keys, are tried, all of them. */
+void source_tries(struct verify *v, const struct check *c);
+/* Of all secrets: one that holds matched, or one whose end has come. */
+enum verdict source_matched(struct verify *v, bool match, bool late);
 
 /* Whether a delivery is one that this check is for. */
 bool source_is_of_kind(struct verify *v, const struct check *c);

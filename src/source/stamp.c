@@ -85,7 +85,7 @@ enum verdict source_check_stamp(struct verify *v, const struct check *c)
     if (!text.p && c->stamp.optional)
         return VERDICT_OK;
     if (!text.p || !parse(c, text, &ms))
-        return VERDICT_MALFORMED;
+        return source_because(v, VERDICT_MALFORMED, "the time is missing or cannot be read");
     /* A time in whole seconds is compared with our seconds: five minutes to the second still pass.
      */
     v->ev->skew_ms = (c->stamp.unit == UNIT_S ? v->now_ms / 1000 * 1000 : v->now_ms) - ms;

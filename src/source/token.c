@@ -30,17 +30,18 @@ static void compile(struct compile *cc, struct check *c)
     c->each = span_str(star + 3);
 }
 
-static enum verdict compare(const struct verify *v, const struct check *c, struct span value)
+static enum verdict compare(struct verify *v, const struct check *c, struct span value)
 {
     bool match = false, late = false;
 
+    source_tries(v, c);
     for (size_t i = 0; i < c->secrets_n; i++) {
         bool holds = v->now_ms <= c->not_after_ms[i];
         bool same = crypto_equal(value.p, value.n, c->tokens[i].p, c->tokens[i].n);
         match |= same & holds;
         late |= same & !holds;
     }
-    return match ? VERDICT_OK : late ? VERDICT_EXPIRED : VERDICT_BAD_SIGNATURE;
+    return source_matched(v, match, late);
 }
 
 /* All of them, and at least one: what comes in a batch is one delivery here. */

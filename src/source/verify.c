@@ -141,8 +141,36 @@ bool source_is_of_kind(struct verify *v, const struct check *c)
            span_eq(source_json_text(v, source_json(v, c->when.slot)), c->when_equals);
 }
 
+enum verdict source_because(struct verify *v, enum verdict verdict, const char *why)
+{
+    v->ev->trial.why = why;
+    return verdict;
+}
+
+void source_tries(struct verify *v, const struct check *c)
+{
+    struct source_trial *t = &v->ev->trial;
+
+    t->which = c->kind->ops->takes_publics ? c->public_bits : c->secret_bits;
+    if (!c->kind->ops->takes_publics)
+        t->what = TRIED_SECRETS;
+    else if (c->certificate.at.kind != PLACE_NOWHERE)
+        t->what = TRIED_CERTIFICATE;
+    else
+        t->what = c->set ? TRIED_PUBLIC_KEYS : TRIED_KEY_SET;
+}
+
+enum verdict source_matched(struct verify *v, bool match, bool late)
+{
+    if (match)
+        return VERDICT_OK;
+    return late ? source_because(v, VERDICT_EXPIRED, "made with a secret whose not_after is over")
+                : VERDICT_BAD_SIGNATURE;
+}
+
 static enum verdict make(struct verify *v, const struct check *c)
 {
+    v->ev->trial = (struct source_trial){ .check = c->name };
     return source_is_of_kind(v, c) ? c->kind->ops->verify(v, c) : VERDICT_UNSIGNED;
 }
 
@@ -260,7 +288,8 @@ static enum verdict describe(struct verify *v)
 
     buf_reserve(&ev->scratch, 6 * 7 * ATTRIBUTE_MAX + 2 * CRYPTO_HASH_MAX); /* spans into it stay */
     if (!is_for_us(v))
-        return VERDICT_BAD_SIGNATURE;
+        return source_because(v, VERDICT_BAD_SIGNATURE,
+                              "genuine, but `equals` says that it is for somebody else");
     if (source_shake_forged(v) || attribute(v, &v->p->id, &ev->id) ||
         attribute(v, &v->p->type, &ev->type) || attribute(v, &v->p->subject, &ev->subject))
         return VERDICT_MALFORMED;
@@ -303,8 +332,9 @@ enum verdict source_verify(const struct source_plan *p, const struct http_reques
     v.doc = NULL;
     forget(ev);
     ev->skew_ms = INT64_MIN;
+    ev->trial = (struct source_trial){ 0 };
     if (!path_token_fits(p, path_token))
-        return VERDICT_BAD_SIGNATURE;
+        return source_because(&v, VERDICT_BAD_SIGNATURE, "the token in the path is another one");
     if (!source_shake_open(&v, &verdict)) {
         verdict = p->all ? check_all(&v) : check_any(&v);
         if (verdict == VERDICT_OK)

@@ -152,13 +152,13 @@ class Kafka(Pinned, servers.Kafka):
     core = LOAD
 
 
-def load(port, connections, seconds=None, count=None, server=None):
+def load(port, connections, seconds=None, count=None, server=None, secret=SECRET, status=200):
     """One run of the load: what it printed, and the processor time of the server's pid meanwhile."""
-    args = ['-p', port, '-c', connections, '-s', SECRET, *(['-n', count] if count else ['-t', seconds or SECONDS])]
+    args = ['-p', port, '-c', connections, '-s', secret, '-a', status, *(['-n', count] if count else ['-t', seconds or SECONDS])]
     before = cpu_seconds(server) if server else 0
     out = tool('load', *args, core=LOAD)
     if out['bad']:
-        raise RuntimeError(f'{out["bad"]} answers were no 200')
+        raise RuntimeError(f'{out["bad"]} answers were no {status}')
     out['server_cpu'] = cpu_seconds(server) - before if server else 0
     return out
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* load -p PORT -c CONNECTIONS (-t SECONDS | -n COUNT) [-s SECRET]: signed POSTs of 600-byte bodies
- * over kept connections, one request in flight on each; prints one JSON object.
+/* load -p PORT -c CONNECTIONS (-t SECONDS | -n COUNT) [-s SECRET] [-a STATUS]: signed POSTs of
+ * 600-byte bodies over kept connections, one request in flight on each; prints one JSON object.
  *
  * It shares the machine with what it measures, so it must cost less than any server: one thread,
  * epoll, one send and one recv a request. Signatures are made before the clock starts; all requests
  * have the same length, so one template is patched in place and handed to the kernel. The same
- * program loads hookline and the baseline. An answer that is no 200 is counted, everything else
- * that goes wrong ends the program. After the last second what is in flight is awaited and counted
- * in `answered`, not in `rate`. */
+ * program loads hookline and the baseline. An answer of another STATUS (200) is counted, everything
+ * else that goes wrong ends the program. After the last second what is in flight is awaited and
+ * counted in `answered`, not in `rate`. */
 #include <arpa/inet.h>
 #include <err.h>
 #include <stdio.h>
@@ -51,7 +51,8 @@ static struct {
     double seconds;
     uint64_t count;
     struct crypto_hmac *key;
-} opt = { .connections = 1, .count = UINT64_MAX };
+    const char *status;
+} opt = { .connections = 1, .count = UINT64_MAX, .status = "200" };
 
 static char (*signatures)[SIGNATURE];
 static uint64_t signed_ahead, sent, answered, bad;
@@ -152,7 +153,7 @@ static void take_answer(struct conn *c, int64_t now_us)
     if (answered < SAMPLES_MAX)
         samples[answered] = (uint32_t)(now_us - c->since_us);
     answered++;
-    bad += strncmp(c->in + 9, "200", 3) != 0;
+    bad += strncmp(c->in + 9, opt.status, 3) != 0;
 }
 
 /* Requests and answers until the time or the number is reached, then the answers that are due. */
@@ -223,7 +224,7 @@ static void parse(int argc, char **argv)
     uint8_t raw[64] = { 0 };
     ssize_t n = 1;
 
-    for (int o; (o = getopt(argc, argv, "p:c:t:n:s:")) != -1;)
+    for (int o; (o = getopt(argc, argv, "p:c:t:n:s:a:")) != -1;)
         switch (o) {
         case 'p':
             opt.port = atoi(optarg);
@@ -240,11 +241,14 @@ static void parse(int argc, char **argv)
         case 's':
             secret = optarg;
             break;
+        case 'a':
+            opt.status = optarg;
+            break;
         default:
             exit(64);
         }
     if (!opt.port || opt.connections < 1 || (opt.seconds <= 0) == (opt.count == UINT64_MAX))
-        errx(64, "load -p PORT -c CONNECTIONS (-t SECONDS | -n COUNT) [-s SECRET]");
+        errx(64, "load -p PORT -c CONNECTIONS (-t SECONDS | -n COUNT) [-s SECRET] [-a STATUS]");
     if (secret &&
         (strncmp(secret, "whsec_", 6) ||
          (n = crypto_from_base64(span_str(secret + 6), false, false, raw, sizeof raw)) < 0))

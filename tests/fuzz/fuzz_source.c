@@ -153,6 +153,18 @@ static bool parse(struct http_request *req, char *bytes, size_t n)
     return r == HTTP_DONE;
 }
 
+/* Whatever came, what is said of it is short and printable. */
+static void explained(const struct source_plan *p, const struct http_request *req,
+                      const char *bytes)
+{
+    char text[SOURCE_EXPLAIN_MAX];
+    size_t n = source_explain(p, req, bytes, &ev, text);
+
+    must(n > 0 && n <= sizeof text);
+    for (size_t i = 0; i < n; i++)
+        must(text[i] >= ' ' && text[i] <= '~');
+}
+
 static void made_up(const uint8_t *data, size_t n)
 {
     char *bytes = fuzz_copy(data, n);
@@ -164,6 +176,8 @@ static void made_up(const uint8_t *data, size_t n)
             must(plans[i].open || v != VERDICT_OK || ev.handshake);
             must(v == VERDICT_OK || (!ev.id.p && !ev.type.p && !ev.subject.p && !ev.headers.n));
             source_outcome(plans[i].plan, ev.type);
+            if (v != VERDICT_OK)
+                explained(plans[i].plan, &req, bytes);
         }
     free(bytes);
 }
