@@ -312,15 +312,15 @@ def compare():
         library = f'{row.where}/{row.name}'
         if not fnmatch.fnmatchcase(library, only):
             continue
-        if not hookline.built(row):
-            c.skip(library, f'preset {row.preset} is not built')
-            continue
         try:
+            if not hookline.built(row):
+                c.skip(library, f'preset {row.preset} is not built')
+                continue
             if row.where not in hosts:
                 hosts[row.where] = {'python': Python, 'node': Node}[row.where]()
             host = hosts[row.where]
             why = host.load(row.name)
-        except OSError as e:
+        except (ImportError, OSError) as e:  # nothing to sign with, or no node
             why = str(e)
         if why:
             c.skip(library, f'{"GATE: " if row.name in GATE else ""}{why}')
