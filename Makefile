@@ -27,9 +27,10 @@ TESTS := $(patsubst %.c,$B/%,$(wildcard tests/unit/*/test_*.c))
 BENCH := $(patsubst %.c,build/release/%,$(wildcard tests/bench/*.c))
 FUZZERS := $(patsubst %.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 
+DIFFERENTIAL := $B/tests/differential/verify
 EXAMPLES := $(patsubst %.c,$B/%,$(wildcard examples/c/*_consumer.c))
 
-.PHONY: all run demo test unit fuzz fuzzers lint bench long examples docs install clean deps
+.PHONY: all run demo test unit differential fuzz fuzzers lint bench long examples docs install clean deps
 all: build/hookline
 build/hookline: $B/hookline
 	@ln -sf $(V)/hookline $@
@@ -79,8 +80,12 @@ unit: $(TESTS)
 	@tests/run unit $(TESTS)
 test:
 	@scripts/deps test
-	@$(MAKE) --no-print-directory V=$(V) $B/hookline $(TESTS) $(EXAMPLES)
+	@$(MAKE) --no-print-directory V=$(V) $B/hookline $(TESTS) $(EXAMPLES) $(DIFFERENTIAL)
 	@HOOKLINE=$B/hookline EXAMPLES=$B/examples/c tests/run all $(TESTS)
+differential:
+	@scripts/deps test
+	@$(MAKE) --no-print-directory V=$(V) $(DIFFERENTIAL)
+	@HOOKLINE=$B/hookline tests/run differential
 fuzzers: $(FUZZERS)
 fuzz:
 	@scripts/deps lint
@@ -107,4 +112,4 @@ install: all
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(TESTS:=.d) $(BENCH:=.d) $(FUZZERS:=.d)
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(BENCH:=.d) $(FUZZERS:=.d) $(DIFFERENTIAL).d

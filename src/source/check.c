@@ -62,6 +62,8 @@ static ssize_t key_bytes(struct compile *cc, const struct check *c, struct span 
     }
     if (secret.n > cap)
         return -1;
+    if (!span_trim(secret).n) /* blanks alone are guessed at once */
+        return 0;
     memcpy(out, secret.p, secret.n);
     return (ssize_t)secret.n;
 }

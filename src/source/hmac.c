@@ -61,6 +61,8 @@ static enum verdict verify(struct verify *v, const struct check *c)
     struct span parts[PARTS_MAX];
     enum verdict verdict;
 
+    if (c->form && source_hash_in_url(v))
+        return VERDICT_UNSIGNED;
     source_message_room(v, c);
     verdict = source_at(v, &c->at, true, &v->signature);
     if (verdict == VERDICT_OK && !v->signature.p)

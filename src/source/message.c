@@ -395,6 +395,21 @@ void source_compile_message(struct compile *cc, struct check *c)
         bad_check(cc, "message", "signature.message leaves the body out: anybody could change it");
 }
 
+/* Such a delivery is signed by its URL alone. So is a form without fields: taken for one, its body
+ * could be replaced by that. */
+bool source_hash_in_url(struct verify *v)
+{
+    size_t at = v->ev->scratch.n;
+    bool is = false;
+
+    for (size_t i = 0; i < v->p->checks_n && !is; i++)
+        is = v->p->checks[i].body_hash.n &&
+             http_query_get(http_query(v->req, v->bytes), v->p->checks[i].body_hash,
+                            &v->ev->scratch);
+    v->ev->scratch.n = at;
+    return is;
+}
+
 enum verdict source_check_body_hash(struct verify *v, const struct check *c)
 {
     uint8_t want[CRYPTO_HASH_MAX], is[CRYPTO_HASH_MAX];

@@ -335,6 +335,7 @@ ssize_t source_decode(const struct check *c, struct span text, uint8_t *out, siz
 enum verdict source_check_stamp(struct verify *v, const struct check *c);
 /* Whether the body's hash stands where the message, which holds only that, takes it from. */
 enum verdict source_check_body_hash(struct verify *v, const struct check *c);
+bool source_hash_in_url(struct verify *v);
 
 /* "Bearer TOKEN": takes the scheme with its blank off the value. */
 bool source_is_scheme(struct span *value, struct span scheme);

@@ -10,6 +10,8 @@ static const struct bad_row {
 } bad[] = {
     { "no secrets", "provider: gemini\n", "t.yaml:1: secrets is missing" },
     { "empty secret", "provider: gemini\nsecrets: ['']\n", "t.yaml:2: secrets is empty" },
+    { "secret of blanks", "provider: stripe\nsecrets: [\" \\t \"]\n",
+      "t.yaml:2: secret 1 is empty" },
     { "bare whsec_", "provider: gemini\nsecrets: [whsec_]\n", "t.yaml:2: secret 1 is empty" },
     { "secret that is no base64", "provider: gemini\nsecrets:\n  - whsec_a2V5\n  - whsec_!!!!\n",
       "t.yaml:4: secret 2 cannot be decoded" },
