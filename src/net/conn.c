@@ -520,7 +520,7 @@ void net_peer(const struct net_request *req, struct net_peer *out)
         struct sockaddr any;
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
-    } a;
+    } a = { .v6 = { 0 } };
     socklen_t n = sizeof a;
 
     out->family = AF_UNSPEC;
