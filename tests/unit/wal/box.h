@@ -205,14 +205,16 @@ static UNUSED void spit(const char *path, const char *bytes, size_t n)
     close(fd);
 }
 
-/* A folder as kill -9 leaves it: copied while the log is open, without its closing state. */
+/* A folder as kill -9 leaves it: copied while the log is open, without its closing state, and
+ * without what the helper is just making, which is renamed while it is copied. */
 static UNUSED void freeze(struct box *b, char *to)
 {
     char command[256];
 
     strcpy(to, "build/wal-XXXXXX");
     assert_non_null(mkdtemp(to));
-    snprintf(command, sizeof command, "cp %s/* %s/", b->dir, to);
+    snprintf(command, sizeof command, "find %s -type f ! -name '*.tmp' -exec cp -t %s {} +", b->dir,
+             to);
     assert_int_equal(system(command), 0);
 }
 
