@@ -153,6 +153,8 @@ MUST_CHECK int wal_cursor_set(struct wal_cursor *c, uint64_t lsn,
 MUST_CHECK int wal_cursor_sync(struct wal_cursor *c, struct err *e);
 uint64_t wal_backlog_bytes(const struct wal *w,
                            uint64_t after_lsn); /* bytes of log behind that LSN, roughly */
+/* What it has not passed stays in the log until the cursor is opened again and passes it, or is
+ * removed. */
 void wal_cursor_close(struct wal_cursor *c);
 /* A few words that the owner of a cursor keeps beside it; they go with it. Durable when it returns.
  */

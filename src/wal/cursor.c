@@ -124,6 +124,33 @@ bool wal_cursor_exists(const struct wal *w, const char *sink)
     return best_slot(w->dir, sink, &s) != -2;
 }
 
+static void cursor_free(struct wal_cursor *c)
+{
+    free(c->name);
+    free(c);
+}
+
+/* What was closed under that name. */
+static void forget(struct wal *w, const char *sink)
+{
+    struct wal_cursor **at, *c;
+
+    pthread_mutex_lock(&w->lock);
+    for (at = &w->cursors; (c = *at) && strcmp(c->name, sink); at = &c->next)
+        ;
+    if (c)
+        *at = c->next;
+    pthread_mutex_unlock(&w->lock);
+    if (c)
+        cursor_free(c);
+}
+
+void cursor_forget_all(struct wal *w)
+{
+    while (w->cursors)
+        forget(w, w->cursors->name);
+}
+
 static int create(struct wal *w, const char *sink, const struct slot *s, struct err *e)
 {
     uint8_t *b = xcalloc(1, FILE_BYTES);
@@ -175,10 +202,10 @@ int wal_cursor_open(struct wal *w, const char *sink, uint32_t mode, uint64_t des
     free(path);
     free(name);
     if (c->fd < 0) {
-        free(c->name);
-        free(c);
+        cursor_free(c);
         return -1;
     }
+    forget(w, sink);
     pthread_mutex_lock(&w->lock);
     c->next = w->cursors;
     w->cursors = c;
@@ -218,20 +245,11 @@ int wal_cursor_sync(struct wal_cursor *c, struct err *e)
     return 0;
 }
 
+/* It stays in the list: what it has not passed may not be trimmed while the process ends. */
 void wal_cursor_close(struct wal_cursor *c)
 {
-    struct wal_cursor **at;
-
-    if (!c)
-        return;
-    pthread_mutex_lock(&c->wal->lock);
-    for (at = &c->wal->cursors; *at != c; at = &(*at)->next)
-        ;
-    *at = c->next;
-    pthread_mutex_unlock(&c->wal->lock);
-    io_close(c->fd);
-    free(c->name);
-    free(c);
+    if (c)
+        io_close(c->fd);
 }
 
 int wal_cursor_note(struct wal *w, const char *sink, struct span note, struct err *e)
@@ -269,5 +287,6 @@ int wal_cursor_remove(struct wal *w, const char *sink, struct err *e)
 {
     if (remove_file(w, sink, "note", e) || remove_file(w, sink, "cursor", e))
         return -1;
+    forget(w, sink);
     return file_sync_dir(w->dir, e);
 }

@@ -244,5 +244,5 @@ void siphash_end(struct siphash *h, uint8_t out[16]);
 /* The lowest synced LSN of all cursors; false when there is none. Under lock. */
 bool cursor_lowest(const struct wal *w, uint64_t *lsn);
 /* The highest LSN in any cursor file, and whose it is (name[80]). */
-/* The highest LSN in any cursor file, and whose it is (name[80]). */
 uint64_t cursor_highest_on_disk(const struct wal *w, char *name);
+void cursor_forget_all(struct wal *w);

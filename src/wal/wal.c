@@ -205,6 +205,7 @@ static void destroy(struct wal *w)
     for (size_t i = 0; i < w->segs_n; i++)
         segment_free(w->segs[i]);
     segment_free(w->spare);
+    cursor_forget_all(w);
     free(w->segs);
     free(w->batch);
     dedup_free(w->dedup);
