@@ -2,6 +2,7 @@
 /* What the files of this room share: the log, its segments, and who may touch what.
  *
  * log thread:    active, end of the active segment, batch buffer, deduplication index
+ * sync thread:   durable_lsn while anything is handed over to it, answers
  * any thread:    the table of segments, the spare, cursors and watches, each under `lock`;
  *                positions and states as atomics
  * helper thread: files of sealed segments, sidecars, the spare before it is published */
@@ -47,6 +48,25 @@ struct wal_cursor {
     _Atomic uint64_t lsn, synced_lsn;
 };
 
+/* A group on its way from the log thread to the sync thread. */
+struct commit {
+    struct msg_list group;
+    uint64_t last_lsn, records;
+    int64_t started_us;
+    int fd; /* of the active segment, which stays open until this is synced */
+    bool
+        written; /* false: only repeats and refusals, which wait for what was written before them */
+    char name[32];
+};
+
+struct syncer {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake, moved; /* for the sync thread, for the log thread */
+    struct commit next;
+    bool waiting, busy, stop; /* waiting: next is there and not taken yet */
+};
+
 struct wal {
     char *dir;
     int lock_fd;
@@ -74,17 +94,20 @@ struct wal {
     uint8_t *batch;
     size_t batch_n, batch_cap;
     uint32_t batch_count;
-    int64_t active_first_ms; /* wall time of the first record, when all were appended by us */
-    bool active_ours;
+    int64_t active_first_ms;       /* wall time of the first record, when all were appended by us */
+    bool active_ours, first_batch; /* first_batch: the active segment holds one */
     uint64_t next_lsn, marked_lsn; /* durable_lsn that is on disk already */
     struct marker previous;        /* what the opening record of the active segment says */
     enum marker_kind opening;
     struct dedup *dedup;
+    struct syncer sync;
     struct inbox *failed_to;
     struct msg *failed_msg;
+    struct msg stopped; /* to the log thread, once */
+    bool tell_owner;    /* log thread: it has come */
 
     _Atomic uint64_t durable_lsn, first_lsn, backlog_bytes, free_bytes;
-    _Atomic int64_t commit_started_ms, turned_ms, oldest_ms, dedup_oldest_ms;
+    _Atomic int64_t writing_since_ms, syncing_since_ms, turned_ms, oldest_ms, dedup_oldest_ms;
     atomic_bool full, backlog_full, failed, helper_failed;
     bool aside,
         spare_denied; /* helper: raw material for a spare exists; there was no room for one */
@@ -152,10 +175,21 @@ void scrub_close(struct scrub *sb);
 
 /* append.c */
 void *append_thread(void *wal);
-/* Writes and syncs the batch buffer; both log thread and recovery. */
+/* Writes and syncs the batch buffer, once nothing is under way; both log thread and recovery. */
 MUST_CHECK int append_flush(struct wal *w, uint64_t flags, struct err *e);
 void append_record(struct wal *w, const struct record *rec);
 void append_begin(struct wal *w, struct segment *s);
+
+/* commit.c; but for the thread itself and commit_fail() the log thread's. */
+void *commit_thread(void *wal);
+void commit_wait_room(struct wal *w); /* until a group can be handed over */
+void commit_hand_over(struct wal *w, const struct commit *c);
+bool commit_idle(struct wal *w);  /* everything that was handed over has been answered */
+void commit_drain(struct wal *w); /* waits for that */
+void commit_stop(struct wal *w);  /* joins; nothing may be under way */
+void commit_publish(struct wal *w, uint64_t lsn);
+void commit_answer(struct msg_list *group, bool failed);
+void commit_fail(struct wal *w, const struct err *e);
 
 /* helper.c */
 void *helper_thread(void *wal);

@@ -3,8 +3,11 @@
  * the part whose sync nobody knows of gets into a new segment. Runs before the log thread, or in it
  * when the disk was full at the start. With pread and one batch in memory.
  *
- * A batch is written only after the one before it was synced. So at most one batch can be torn, and
- * anything right behind a bad place proves that the bad place was on the disk once: damage. */
+ * A batch may be written while the one before it is synced, so two can be torn, and of these two
+ * the later one may be right. It proves nothing of the earlier: it says in its header up to where
+ * the log was durable when it was written, and only what is at or below that is known to have been
+ * on the disk. The first batch of a segment is an exception: it was synced before anything was
+ * written behind it. */
 #include "room.h"
 
 #include <errno.h>

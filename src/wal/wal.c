@@ -195,6 +195,9 @@ static void init_sync(struct wal *w)
     pthread_cond_init(&w->spare_ready, &attr);
     pthread_condattr_destroy(&attr);
     pthread_mutex_init(&w->lock, NULL);
+    pthread_mutex_init(&w->sync.lock, NULL);
+    pthread_cond_init(&w->sync.wake, NULL);
+    pthread_cond_init(&w->sync.moved, NULL);
     inbox_init(&w->in);
     histogram_init_seconds(&w->commit_seconds);
     histogram_init_counts(&w->commit_records);
@@ -215,6 +218,9 @@ static void destroy(struct wal *w)
     pthread_mutex_destroy(&w->lock);
     pthread_cond_destroy(&w->helper_wake);
     pthread_cond_destroy(&w->spare_ready);
+    pthread_mutex_destroy(&w->sync.lock);
+    pthread_cond_destroy(&w->sync.wake);
+    pthread_cond_destroy(&w->sync.moved);
     free(w->cfg.dir);
     free(w);
 }
@@ -256,6 +262,7 @@ void wal_start(struct wal *w, struct inbox *failed, struct msg *failed_msg)
     w->failed_msg = failed_msg;
     w->started = true;
     if (pthread_create(&w->helper, NULL, helper_thread, w) ||
+        pthread_create(&w->sync.thread, NULL, commit_thread, w) ||
         pthread_create(&w->thread, NULL, append_thread, w))
         die(EXIT_IO, "the threads of the log could not be started");
 }
@@ -274,6 +281,7 @@ void wal_close(struct wal *w)
         atomic_store(&w->stopping, true);
         inbox_post(&w->in, &wake);
         pthread_join(w->thread, NULL);
+        commit_stop(w);
         atomic_store(&w->helper_stop, true);
         pthread_mutex_lock(&w->lock);
         pthread_cond_broadcast(&w->helper_wake);
@@ -329,7 +337,9 @@ uint64_t wal_backlog_bytes(const struct wal *w, uint64_t after)
 void wal_info(const struct wal *w, struct wal_info *out)
 {
     pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&w->lock;
-    int64_t started = atomic_load(&w->commit_started_ms);
+    int64_t writing = atomic_load(&w->writing_since_ms),
+            syncing = atomic_load(&w->syncing_since_ms);
+    int64_t started = syncing ? syncing : writing;
 
     *out = (struct wal_info){ .dir = w->dir,
                               .first_lsn = w->first_lsn,

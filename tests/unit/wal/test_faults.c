@@ -13,8 +13,11 @@
 /* To stdout: stderr is full of failures on purpose. */
 #define broken(...) (printf("# " __VA_ARGS__), printf("\n"), fail())
 
+#define AHEAD 3 /* so many are under way at once */
+
 struct run {
     struct box *b;
+    bool ahead;
     uint64_t lsn[RECORDS]; /* of what was answered WAL_DURABLE, else 0 */
     uint64_t synced;       /* cursor */
     unsigned acked;
@@ -28,19 +31,26 @@ static void body_of(unsigned i, char body[BODY + 1])
     body[BODY] = '\0';
 }
 
-static void append_record_of(struct run *r, unsigned i)
+/* Each in a group of its own. */
+static void append_records(struct run *r, unsigned i, unsigned n)
 {
+    static char body[AHEAD][BODY + 1];
     bool stopped = disk_sync_failed();
-    char body[BODY + 1];
-    struct one o;
+    struct one v[AHEAD];
 
-    body_of(i, body);
-    append(r->b, &o, "", body, false);
-    if (o.append.result != WAL_DURABLE)
-        return;
-    assert_false(stopped); /* P3 */
-    r->lsn[i] = o.append.lsn;
-    r->acked++;
+    for (unsigned k = 0; k < n; k++) {
+        body_of(i + k, body[k]);
+        prepare(r->b, &v[k], "", body[k], false);
+        hand_over(r->b, &v[k]);
+    }
+    wait_back(r->b, v, n);
+    for (unsigned k = 0; k < n; k++) {
+        if (v[k].append.result != WAL_DURABLE)
+            continue;
+        assert_false(stopped); /* P3 */
+        r->lsn[i + k] = v[k].append.lsn;
+        r->acked++;
+    }
 }
 
 static void workload(struct run *r)
@@ -58,8 +68,9 @@ static void workload(struct run *r)
         c = NULL;
         r->synced = UINT64_MAX; /* a log without sinks: retention alone decides */
     }
-    for (unsigned i = 0; i < RECORDS; i++) {
-        append_record_of(r, i);
+    for (unsigned i = 0, n; i < RECORDS; i += n) {
+        n = r->ahead ? MIN((unsigned)AHEAD, RECORDS - i) : 1;
+        append_records(r, i, n);
         if (c && r->lsn[i] && !wal_cursor_set(c, r->lsn[i], &e) && !wal_cursor_sync(c, &e))
             r->synced = r->lsn[i];
     }
@@ -134,12 +145,37 @@ static void recover_once(struct box *b)
     b->wal = NULL;
 }
 
+static const struct row {
+    const char *name;
+    enum disk_mode mode;
+    bool invisible; /* to the senders */
+    unsigned killed;
+    bool ahead; /* groups are written while others are synced */
+} rows[] = {
+    { "case 29: the n-th call fails with EIO", DISK_EIO, false },
+    { "case 29: the n-th read or write is short", DISK_SHORT, true },
+    { "case 29: the n-th read or write is interrupted", DISK_EINTR, true },
+    { "case 30: the disk is full from the n-th call on", DISK_FULL, false },
+    { "case 26: the process dies before the n-th call", DISK_DEAD, false },
+    { "case 27: the power fails at the n-th call", DISK_POWER, false },
+    { "case 29: the n-th call of a recovery fails", DISK_EIO, false, KILLED },
+    { "case 29: a read or write of a recovery is short", DISK_SHORT, false, KILLED },
+    { "case 30: the disk is full in a recovery", DISK_FULL, false, KILLED },
+    { "case 26: the process dies in a recovery", DISK_DEAD, false, KILLED },
+    { "case 27: the power fails again in a recovery", DISK_POWER, false, KILLED },
+    { "case 29: EIO with a group written ahead", DISK_EIO, .ahead = true },
+    { "case 26: death with a group written ahead", DISK_DEAD, .ahead = true },
+    { "case 27: power lost with a group written ahead", DISK_POWER, .ahead = true },
+    { "case 27: and lost again in the recovery", DISK_POWER, .killed = KILLED, .ahead = true },
+};
+
 /* False when the n-th call was never made. With `killed` a life that was cut off there comes first.
  */
-static bool round_of(struct box *b, enum disk_mode mode, unsigned n, unsigned killed,
-                     unsigned *acked)
+static bool round_of(struct box *b, const struct row *row, unsigned n, unsigned *acked)
 {
-    struct run r = { .b = b };
+    unsigned killed = row->killed ? row->killed + n % 40 : 0;
+    enum disk_mode mode = row->mode;
+    struct run r = { .b = b, .ahead = row->ahead };
     char what[64];
     bool hit;
 
@@ -161,25 +197,6 @@ static bool round_of(struct box *b, enum disk_mode mode, unsigned n, unsigned ki
     return hit;
 }
 
-static const struct row {
-    const char *name;
-    enum disk_mode mode;
-    bool invisible; /* to the senders */
-    unsigned killed;
-} rows[] = {
-    { "case 29: the n-th call fails with EIO", DISK_EIO, false },
-    { "case 29: the n-th read or write is short", DISK_SHORT, true },
-    { "case 29: the n-th read or write is interrupted", DISK_EINTR, true },
-    { "case 30: the disk is full from the n-th call on", DISK_FULL, false },
-    { "case 26: the process dies before the n-th call", DISK_DEAD, false },
-    { "case 27: the power fails at the n-th call", DISK_POWER, false },
-    { "case 29: the n-th call of a recovery fails", DISK_EIO, false, KILLED },
-    { "case 29: a read or write of a recovery is short", DISK_SHORT, false, KILLED },
-    { "case 30: the disk is full in a recovery", DISK_FULL, false, KILLED },
-    { "case 26: the process dies in a recovery", DISK_DEAD, false, KILLED },
-    { "case 27: the power fails again in a recovery", DISK_POWER, false, KILLED },
-};
-
 static void nth(void **state)
 {
     const struct row *row = *state;
@@ -190,8 +207,8 @@ static void nth(void **state)
     set_up(&box);
     b = box;
     alarm(300);
-    for (unsigned n = 1; round_of(b, row->mode, n, row->killed ? row->killed + n % 40 : 0, &acked);
-         n++)
+    disk_gate.linger_us = row->ahead ? 200 : 0;
+    for (unsigned n = 1; round_of(b, row, n, &acked); n++)
         rounds++;
     alarm(0);
     assert_true(rounds > (row->killed ? 30 : 150));
