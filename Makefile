@@ -71,16 +71,16 @@ $B/examples/%: examples/%.c examples/c/effects.c examples/c/effects.h Makefile
 deps:
 	@scripts/deps build
 run: deps
-	@$(MAKE) --no-print-directory build/hookline
+	@$(MAKE) --no-print-directory -j$$(nproc) build/hookline
 	@build/hookline serve --dev
 demo: deps
-	@$(MAKE) --no-print-directory build/hookline
+	@$(MAKE) --no-print-directory -j$$(nproc) build/hookline
 	@scripts/demo
 unit: $(TESTS)
 	@tests/run unit $(TESTS)
 test:
 	@scripts/deps test
-	@$(MAKE) --no-print-directory V=$(V) $B/hookline $(TESTS) $(EXAMPLES) $(DIFFERENTIAL)
+	@$(MAKE) --no-print-directory -j$$(nproc) V=$(V) $B/hookline $(TESTS) $(EXAMPLES) $(DIFFERENTIAL)
 	@HOOKLINE=$B/hookline EXAMPLES=$B/examples/c tests/run all $(TESTS)
 differential:
 	@scripts/deps test
