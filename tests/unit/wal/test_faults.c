@@ -19,7 +19,7 @@ struct run {
     struct box *b;
     bool ahead;
     uint64_t lsn[RECORDS]; /* of what was answered WAL_DURABLE, else 0 */
-    uint64_t synced;       /* cursor */
+    uint64_t set, synced;  /* cursor */
     unsigned acked;
 };
 
@@ -66,12 +66,15 @@ static void workload(struct run *r)
     }
     if (wal_cursor_open(r->b->wal, "k", 0, 7, 0, &c, &changed, &e)) {
         c = NULL;
-        r->synced = UINT64_MAX; /* a log without sinks: retention alone decides */
+        r->set = r->synced = UINT64_MAX; /* a log without sinks: retention alone decides */
     }
     for (unsigned i = 0, n; i < RECORDS; i += n) {
         n = r->ahead ? MIN((unsigned)AHEAD, RECORDS - i) : 1;
         append_records(r, i, n);
-        if (c && r->lsn[i] && !wal_cursor_set(c, r->lsn[i], &e) && !wal_cursor_sync(c, &e))
+        if (!c || !r->lsn[i] || wal_cursor_set(c, r->lsn[i], &e))
+            continue;
+        r->set = r->lsn[i];
+        if (!wal_cursor_sync(c, &e))
             r->synced = r->lsn[i];
     }
     wal_cursor_close(c);
@@ -186,6 +189,7 @@ static bool round_of(struct box *b, const struct row *row, unsigned n, unsigned 
     workload(&r);
     disk_settle();
     if (killed) {
+        r.synced = r.set; /* what was not synced can have stayed, and is good for the next life */
         disk_reset(mode, n);
         recover_once(b);
         disk_settle();
