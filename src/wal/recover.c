@@ -193,7 +193,8 @@ static int find_last(struct wal *w, struct found *f, size_t *last, struct tail *
         return 0;
     if (tail_read(f->v[*last - 1], &before, e)) /* nothing of the last one is right */
         return -1;
-    t->next_lsn = t->bad_lsn = before.next_lsn;
+    /* A copy begins inside its source; once it was complete, all that it began with was durable. */
+    t->next_lsn = t->bad_lsn = t->copy_done ? before.watermark + 1 : before.next_lsn;
     return 0;
 }
 
