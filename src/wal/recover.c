@@ -486,16 +486,33 @@ static int open_next(struct wal *w, struct segment *s, const struct tail *t, str
     return recover_resume(w, e);
 }
 
-/* A copy that an earlier recovery did not finish is not believed: its source still has it all. */
+/* Forgets the last one. Its file stays until that of the next one takes its name: a closed segment
+ * must not be seen without a successor. */
+static void leave_file(struct found *f)
+{
+    segment_free(f->v[--f->n]);
+}
+
+/* A copy that an earlier recovery did not finish is not believed: its source still has it all, or
+ * what the source had was never acknowledged and is gone. But where the copy begins, that recovery
+ * knew the source to be durable. */
 static int drop_unfinished_copy(struct wal *w, struct found *f, size_t *last, struct tail *t,
                                 struct err *e)
 {
+    uint64_t durable = t->opening.last_lsn;
+
     if (!t->copy || t->copy_done || t->later_batches || *last == 0)
         return 0;
-    if (drop_from(w, f, *last, e))
+    if (drop_from(w, f, *last + 1, e) || tail_read(f->v[*last - 1], t, e))
         return -1;
-    (*last)--;
-    return tail_read(f->v[*last], t, e);
+    if (t->closed) {
+        leave_file(f);
+        --*last;
+    } else if (drop_from(w, f, *last, e) || find_last(w, f, last, t, e)) {
+        return -1;
+    }
+    t->watermark = MAX(t->watermark, durable);
+    return 0;
 }
 
 /* After a failure: what did not become the log's. */
@@ -515,14 +532,16 @@ static void free_unpublished(const struct wal *w, struct found *f)
 static int take_over_spare(struct wal *w, struct found *f, size_t last, struct segment **next,
                            struct err *e)
 {
-    size_t keep = last + 1 < f->n && f->v[last + 1]->bytes == w->cfg.segment_bytes &&
-                          f->v[last + 1]->bytes >= f->v[last]->bytes
-                      ? 2
-                      : 1;
-
-    if (drop_from(w, f, last + keep, e))
+    *next = NULL;
+    if (drop_from(w, f, last + 2, e))
         return -1;
-    *next = keep == 2 ? f->v[last + 1] : NULL;
+    if (last + 1 == f->n)
+        return 0;
+    if (f->v[last + 1]->bytes == w->cfg.segment_bytes &&
+        f->v[last + 1]->bytes >= f->v[last]->bytes)
+        *next = f->v[last + 1];
+    else
+        leave_file(f);
     return 0;
 }
 
