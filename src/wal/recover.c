@@ -571,8 +571,11 @@ static int open_found(struct wal *w, struct found *f, struct err *e)
 int recover(struct wal *w, struct err *e)
 {
     struct found f = { NULL, 0 };
-    int rc = find_segments(w, &f, e);
+    int rc;
 
+    /* The names that a killed process gave are seen, but only this makes them stay: the first thing
+     * that is acknowledged may lie under one of them. */
+    rc = file_sync_dir(w->dir, e) || find_segments(w, &f, e) ? -1 : 0;
     if (!rc)
         rc = f.n ? open_found(w, &f, e) : first_start(w, e);
     if (rc)
