@@ -353,7 +353,9 @@ static int load_sidecars(struct wal *w, struct found *f, size_t last, struct err
         s->first_ms = sc.first_ms;
         s->last_ms = sc.last_ms;
         s->sealed_boot_ms = boot - MAX(now - sc.last_ms, 0);
-        if (!s->first_lsn)
+        if (!s->first_lsn && s->end == SEGMENT_HEADER) /* all that it had is in its successor */
+            s->first_lsn = s->last_lsn + 1;
+        else if (!s->first_lsn)
             s->first_lsn = s->number == 1 ? 1 : sc.first_lsn;
         claim_entries(w, &sc, 0);
         sidecar_free(&sc);
