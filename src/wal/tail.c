@@ -179,17 +179,23 @@ int tail_keep_torn(struct wal *w, struct segment *s, const struct tail *t, struc
     return 0;
 }
 
+/* A batch without records says nothing of itself: whether it was synced shows only in what was
+ * written after it. */
 int tail_split(struct segment *s, const struct tail *t, struct marker *m, struct err *e)
 {
     enum scan_result r = SCAN_END;
     struct scan sc;
+    uint32_t chain = 0;
 
     *m = (struct marker){ MARKER_COPY, s->number, s->first_lsn - 1, SEGMENT_HEADER, 0 };
     scan_init(&sc, s->fd, s, SEGMENT_HEADER);
     while (sc.pos < t->end && (r = scan_batch(&sc, e)) == SCAN_BATCH &&
            sc.batch.first_lsn + sc.batch.count <= t->watermark + 1) {
+        chain = format_chain(chain, sc.raw);
+        if (!sc.batch.count)
+            continue;
         m->end = sc.pos;
-        m->chain = format_chain(m->chain, sc.raw);
+        m->chain = chain;
         m->last_lsn = sc.batch.first_lsn + sc.batch.count - 1;
     }
     scan_free(&sc);
