@@ -30,6 +30,10 @@ struct sink_cfg {
         int64_t events;
         uint64_t bytes;
     } in_flight;
+    struct {
+        int64_t interval_ms, events;
+        uint64_t bytes;
+    } transaction;
     uint64_t backlog_bytes;
 };
 const struct cfg_key *sink_cfg_keys(void);
