@@ -37,6 +37,9 @@ static NORETURN void fenced(struct delivery *d, const struct sink_mark *found)
                      clock_text(clock_wall_ms(), when));
     if (wal_fence(d->wal, text, &e))
         log_error("FENCED could not be written", KS("reason", e.text));
+    window_advance(d); /* a fork would begin with what was confirmed */
+    if (wal_cursor_sync(d->cursor, &e))
+        log_error("the cursor could not be synced", KS("sink", d->name), KS("reason", e.text));
     text[strlen(text) - 1] = '\0';
     die(EXIT_TEMPORARY, "%s", text);
 }
