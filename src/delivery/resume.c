@@ -137,8 +137,11 @@ void resume_from(void *arg, uint64_t lsn)
 {
     struct delivery *d = arg;
     struct err e = ERR_INIT;
+    uint64_t stored = lsn = clamp(d, lsn);
 
-    lsn = clamp(d, lsn);
+    if (d->settled && lsn >= d->confirmed) /* only the dead and the strangers lie between */
+        lsn = MAX(lsn, d->passed);
+    d->confirmed = stored;
     log_info("the sink goes on", KS("sink", d->name), KU("lsn", lsn), KU("passed", d->passed));
     if (lsn >= d->passed && lsn <= d->passed + d->n)
         keep_window(d, lsn);

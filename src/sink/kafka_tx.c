@@ -72,6 +72,8 @@ static void schedule(struct kafka_tx *tx)
 
 void kafka_tx_break(struct kafka_tx *tx, const char *why, bool blocked)
 {
+    if (tx->state == TX_BROKEN && blocked)
+        kafka_say(tx->k, SINK_BLOCKED, why); /* better words for what is known */
     if (tx->state == TX_BROKEN || tx->state == TX_DIVERGED)
         return;
     log_warn("a transaction has failed; the producer is made again and reads back what is stored",
@@ -341,16 +343,28 @@ void kafka_tx_flush(struct kafka_tx *tx)
     warm(tx);
 }
 
-/* What librdkafka has told since the last look. */
-void kafka_tx_after(struct kafka_tx *tx, const char *fatal)
+bool kafka_tx_error(struct kafka_tx *tx, rd_kafka_resp_err_t err, const char *text)
+{
+    char why[TX_WHY_MAX];
+    bool blocked = tx_explain(tx->id, err, text, why);
+
+    if (blocked)
+        kafka_say(tx->k, SINK_BLOCKED, why);
+    return blocked;
+}
+
+void kafka_tx_after(struct kafka_tx *tx, rd_kafka_resp_err_t fatal, const char *text)
 {
     struct kafka *k = tx->k;
+    char why[TX_WHY_MAX];
+    bool blocked;
 
-    if (fatal)
-        kafka_tx_break(tx, fatal, false);
-    else if (k->renew)
+    if (fatal) {
+        blocked = tx_explain(tx->id, fatal, text, why);
+        kafka_tx_break(tx, why, blocked);
+    } else if (k->renew) {
         kafka_tx_renew(tx);
-    else if (k->was_full && kafka_tx_running(tx) && tx->state != TX_COMMITTING) {
+    } else if (k->was_full && kafka_tx_running(tx) && tx->state != TX_COMMITTING) {
         k->was_full = false;
         owner(tx)->ready(owner(tx)->arg);
     }

@@ -41,7 +41,7 @@ super.users=User:ANONYMOUS
 
     def acl(self, what, *resources):
         force = ('--force',) if what == '--remove' else ()
-        self.tool('kafka.admin.AclCommand', what, *force, '--allow-principal', 'User:hookline', '--operation', 'All', *resources)
+        self.tool('org.apache.kafka.tools.AclCommand', what, *force, '--allow-principal', 'User:hookline', '--operation', 'All', *resources)
 
 
 def need_kafka():
