@@ -92,7 +92,7 @@ struct kafka_tx {
     int renew_ms, open_wait_ms;
     struct sink_mark kept; /* on the other side */
     uint64_t *lsns;        /* of this transaction, in order */
-    size_t n, max;
+    size_t n, max, cap;    /* cap: as many as fit after a failure, doubled by each success */
     uint64_t bytes, max_bytes;
     struct record last; /* of this transaction; its spans stay until it is reported */
     struct tx_search search;
