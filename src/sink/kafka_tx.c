@@ -29,7 +29,8 @@
 
 #define RENEW_MS 86400000 /* a group's offset expires after days without a commit */
 #define OPEN_WAIT_MS 30000
-#define FEW 500 /* events that are no backlog */
+#define BEHIND_MS 1000 /* what is kept is behind the dead letters: a start would try them again */
+#define FEW 500        /* events that are no backlog */
 
 static const struct sink_owner *owner(const struct kafka_tx *tx)
 {
@@ -49,6 +50,11 @@ static void post(struct kafka_tx *tx, enum tx_step step)
     tx->call.rk = tx->k->rk;
     tx->busy = true;
     tx_calls_post(&tx->calls, &tx->call);
+}
+
+static void renew_later(struct kafka_tx *tx)
+{
+    after(&tx->renew, tx->dead > tx->kept.lsn ? BEHIND_MS : tx->renew_ms);
 }
 
 bool kafka_tx_running(const struct kafka_tx *tx)
@@ -130,7 +136,7 @@ static void go_on(struct kafka_tx *tx)
     owner(tx)->resume(owner(tx)->arg, tx->kept.lsn);
     if (!tx->spoilt) /* else only what is sent again will show that it is mended */
         kafka_say(tx->k, SINK_RUNNING, "");
-    after(&tx->renew, tx->renew_ms);
+    renew_later(tx);
     owner(tx)->ready(owner(tx)->arg);
 }
 
@@ -206,7 +212,7 @@ static void on_committed(struct kafka_tx *tx)
     for (size_t i = 0; i < n; i++)
         kafka_report(tx->k, tx->lsns[i], SINK_DONE, NULL);
     kafka_say(tx->k, SINK_RUNNING, "");
-    after(&tx->renew, tx->renew_ms);
+    renew_later(tx);
     owner(tx)->ready(owner(tx)->arg);
 }
 
@@ -330,6 +336,13 @@ void kafka_tx_refused(struct kafka_tx *tx, uint64_t lsn, bool may_be_innocent, c
         tx->attempt = 0; /* the broker is well: the search need not wait */
     }
     kafka_tx_break(tx, why, blocked);
+}
+
+void kafka_tx_poisoned(struct kafka_tx *tx, uint64_t lsn)
+{
+    tx->dead = MAX(tx->dead, lsn);
+    if (tx->state == TX_READY)
+        renew_later(tx);
 }
 
 void kafka_tx_flush(struct kafka_tx *tx)

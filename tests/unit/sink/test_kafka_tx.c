@@ -323,6 +323,22 @@ static void the_state_is_renewed(void **state UNUSED)
     close_sink(&h);
 }
 
+/* A dead letter behind what is kept would be tried again at each start. */
+static void what_is_kept_passes_the_dead(void **state UNUSED)
+{
+    struct harness h;
+    struct record rec[3];
+
+    records(rec, 2);
+    open_running(&h);
+    send_all(&h, rec, 1);
+    kafka_report(kafka_of(&h), 2, SINK_POISON, "too large");
+    owner.cursor = 2;
+    UNTIL(&h, tx_of(&h)->kept.lsn == 2);
+    assert_int_equal(h.lost, 0);
+    close_sink(&h);
+}
+
 /* --- pure
  * -------------------------------------------------------------------------------------------- */
 
@@ -458,6 +474,7 @@ int main(void)
         cmocka_unit_test(a_rival_is_left_to_the_owner),
         cmocka_unit_test(case38_poison_is_found),
         cmocka_unit_test(the_state_is_renewed),
+        cmocka_unit_test(what_is_kept_passes_the_dead),
     };
 
     return T_TABLE(marks, a_mark_is_read) + T_TABLE(searches, poison_is_searched) +
