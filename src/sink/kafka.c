@@ -459,7 +459,7 @@ static bool is_compressed(const struct cfg_strmap *properties)
 }
 
 static struct sink *kafka_open(const char *name, const struct sink_cfg *cfg, const char *logid,
-                               uint64_t max_body, struct event_base *base,
+                               uint64_t epoch UNUSED, uint64_t max_body, struct event_base *base,
                                const struct sink_owner *owner, struct err *e)
 {
     struct kafka *k = xcalloc(1, sizeof *k);

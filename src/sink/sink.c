@@ -7,7 +7,7 @@
 #include "crypto.h"
 #include "room.h"
 
-static const char *const delivery_words[] = { "at-least-once", NULL };
+static const char *const delivery_words[] = { "at-least-once", "exactly-once", NULL };
 
 #define F(m) offsetof(struct sink_cfg, m)
 
@@ -30,7 +30,9 @@ const struct cfg_key *sink_cfg_keys(void)
         { "redis", CFG_OPTION, F(redis), .sub_size = sizeof(struct sink_redis_cfg),
           .help = "Publish to Redis Streams." },
         { "delivery", CFG_ENUM, F(delivery), "at-least-once", .words = delivery_words,
-          .help = "The guarantee." },
+          .help =
+              "`at-least-once`, or `exactly-once`: no duplicate for a `read_committed` consumer "
+              "or in a stream, whatever crashes." },
         { "match", CFG_SECTION, F(match), .sub = match, .help = "Which events go here." },
         { "from", CFG_STR, F(from), "",
           .help = "Where a new sink starts: now, oldest, an LSN or a time; oldest for the first "
@@ -52,6 +54,9 @@ void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_n
 {
     if (!cfg->kafka == !cfg->redis)
         cfg_error(errs, at, "sink %s needs exactly one of kafka and redis", name);
+    else if (cfg->delivery == SINK_EXACTLY_ONCE && !sink_type_of(cfg)->exactly_once)
+        cfg_error(errs, at, "sink %s: %s sinks know at-least-once only", name,
+                  sink_type_of(cfg)->name);
     if (cfg->kafka)
         sink_kafka_check(name, cfg->kafka, at, errs);
     if (cfg->redis)

@@ -240,6 +240,10 @@ void siphash_init(struct siphash *h, const uint8_t key[16]);
 void siphash_add(struct siphash *h, const void *p, size_t n);
 void siphash_end(struct siphash *h, uint8_t out[16]);
 
+/* epoch.c */
+MUST_CHECK int fence_check(struct wal *w, struct err *e); /* 75 while FENCED is there */
+MUST_CHECK int fence_lift(const char *dir, struct err *e);
+
 /* cursor.c */
 /* The lowest synced LSN of all cursors; false when there is none. Under lock. */
 bool cursor_lowest(const struct wal *w, uint64_t *lsn);

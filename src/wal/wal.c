@@ -232,7 +232,7 @@ int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup
     w->lock_fd = -1;
     w->turned_ms = clock_mono_ms();
     segment_install_signals();
-    ready = !check_folder(w, e) && !lock_folder(w, e) && !load_identity(w, e);
+    ready = !check_folder(w, e) && !lock_folder(w, e) && !fence_check(w, e) && !load_identity(w, e);
     if (ready)
         open_index(w);
     if (!ready || recover(w, e)) {
