@@ -19,24 +19,25 @@ static void say_hello(struct redis_link *l)
     const struct cfg_secret *secret = &r->cfg->password;
     struct span password =
         secret->bytes ? span_of(secret->bytes, secret->n) : span_str(r->url.password);
-    const char *auth[3] = { "AUTH", user, password.p };
-    size_t lens[3] = { 4, user ? strlen(user) : 0, password.n };
-    char db[16];
+    const struct span auth[] = { S("AUTH"), span_str(user), password };
+    const struct span plain[] = { S("AUTH"), password };
+    char db[NUMBER_MAX];
+    const struct span choose[] = { S("SELECT"), sink_number_text((uint64_t)r->url.db, db) };
+    const struct span info[] = { S("INFO"), S("memory") };
 
     l->phase = REDIS_HELLO;
     l->since_ms = clock_mono_ms();
     l->reader = redis_link_reader(l);
-    if (password.p && !user) {
-        auth[1] = auth[2];
-        lens[1] = lens[2];
-    }
-    if (password.p)
-        redis_link_ask(l, REDIS_ASKED_HELLO, user ? 3 : 2, auth, lens);
-    snprintf(db, sizeof db, "%d", r->url.db);
+    if (password.p && user)
+        redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_HELLO }, auth, 3);
+    else if (password.p)
+        redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_HELLO }, plain, 2);
     if (r->url.db)
-        redis_link_ask(l, REDIS_ASKED_HELLO, 2, (const char *[]){ "SELECT", db },
-                       (size_t[]){ 6, strlen(db) });
-    redis_link_ask(l, REDIS_ASKED_LAST, 1, (const char *[]){ "PING" }, (size_t[]){ 4 });
+        redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_HELLO }, choose, 2);
+    if (r->epoch)
+        redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_POLICY }, info, 2);
+    redis_scripts_load(l);
+    redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_LAST }, &S("PING"), 1);
     redis_link_flush(l);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One connection to Redis: bytes out, replies in, and a ring that says whose they are.
  *
- * hiredis parses the replies and formats the rare commands. A connection that is lost makes
+ * hiredis parses the replies. A connection that is lost makes
  * everything in flight void. */
 #include <errno.h>
 #include <stdio.h>
@@ -12,23 +12,71 @@
 #include "clock.h"
 #include "redis.h"
 
+/* hiredis has this list of leaves made instead of a tree: it is used again for the next reply. */
+static struct redis_item *leaf(const redisReadTask *task)
+{
+    struct redis_reply *reply = task->privdata;
+    struct redis_item *item;
+
+    if (reply->n == reply->cap) {
+        reply->cap = reply->cap ? 2 * reply->cap : 16;
+        reply->items = xrealloc(reply->items, reply->cap * sizeof *reply->items);
+    }
+    item = &reply->items[reply->n++];
+    *item = (struct redis_item){ .type = task->type, .at = reply->text.n };
+    for (const redisReadTask *t = task; t->parent; t = t->parent) {
+        item->depth++;
+        memmove(item->path + 1, item->path, sizeof item->path - sizeof *item->path);
+        item->path[0] = t->idx;
+    }
+    return item;
+}
+
 static void *keep_text(const redisReadTask *task, char *p, size_t n)
 {
     struct redis_reply *reply = task->privdata;
+    struct redis_item *item = leaf(task);
 
-    reply->error = task->type == REDIS_REPLY_ERROR;
-    if (reply->error)
-        snprintf(reply->text, sizeof reply->text, "%.*s", (int)MIN(n, sizeof reply->text - 1), p);
+    item->n = n;
+    buf_add(&reply->text, p, n);
+    buf_addc(&reply->text, '\0');
     return reply;
+}
+
+static void *keep_number(const redisReadTask *task, long long number)
+{
+    leaf(task)->number = number;
+    return task->privdata;
+}
+
+static void *keep_nil(const redisReadTask *task)
+{
+    leaf(task);
+    return task->privdata;
 }
 
 static void keep_nothing(void *reply UNUSED)
 {
 }
 
-/* Replies to XADD are short strings that nobody reads: no allocation for each. */
 static redisReplyObjectFunctions reply_functions = { .createString = keep_text,
+                                                     .createInteger = keep_number,
+                                                     .createNil = keep_nil,
                                                      .freeObject = keep_nothing };
+
+bool redis_reply_is_error(const struct redis_reply *reply)
+{
+    return reply->n && reply->items[0].type == REDIS_REPLY_ERROR && !reply->items[0].depth;
+}
+
+struct span redis_reply_text(const struct redis_reply *reply, size_t i)
+{
+    const struct redis_item *item = &reply->items[i];
+
+    if (i >= reply->n || item->type == REDIS_REPLY_NIL || item->type == REDIS_REPLY_INTEGER)
+        return S("");
+    return span_of(reply->text.p + item->at, item->n);
+}
 
 redisReader *redis_link_reader(struct redis_link *l)
 {
@@ -96,9 +144,9 @@ void redis_link_wait(struct redis_link *l, short what)
 
 void redis_link_down(struct redis_link *l, enum sink_state state, const char *reason)
 {
-    char text[256];
+    char text[400];
 
-    snprintf(text, sizeof text, "%s", reason); /* it may live in the reader */
+    snprintf(text, sizeof text, "%s", reason); /* it may live in the reader or the reply */
     if (l->fd >= 0) {
         event_del(&l->io);
         close(l->fd);
@@ -108,7 +156,10 @@ void redis_link_down(struct redis_link *l, enum sink_state state, const char *re
         redisReaderFree(l->reader);
     l->reader = NULL;
     l->out.n = l->sending.n = l->sent = 0;
-    l->ring_n = 0;
+    l->ring_n = l->held.n = 0;
+    l->writes = l->waited = l->confirmed = 0;
+    l->reply.n = l->reply.text.n = 0;
+    l->loading = false;
     l->phase = REDIS_DOWN;
     redis_link_timer(l, backoff_ms(l->attempt++));
     redis_on_down(l, state, text);
@@ -147,17 +198,16 @@ static bool write_out(struct redis_link *l)
     return true;
 }
 
-void redis_link_ask(struct redis_link *l, enum redis_what what, int argc, const char **argv,
-                    const size_t *lens)
+void redis_link_ask(struct redis_link *l, struct redis_asked asked, const struct span *argv,
+                    size_t argc)
 {
-    char *text;
-    long long n = redisFormatCommandArgv(&text, argc, argv, lens);
+    size_t before = l->out.n;
 
-    if (n < 0)
-        die(EXIT_IO, "out of memory");
-    buf_add(&l->out, text, (size_t)n);
-    redisFreeCommand(text);
-    redis_link_push(l, (struct redis_asked){ .what = what });
+    buf_printf(&l->out, "*%zu\r\n", argc);
+    for (size_t i = 0; i < argc; i++)
+        redis_bulk(&l->out, argv[i]);
+    asked.bytes = l->out.n - before;
+    redis_link_push(l, asked);
 }
 
 /* Delivers whole replies until the reader wants more; false when the connection went down
@@ -174,6 +224,7 @@ static bool take_replies(struct redis_link *l)
         if (!reply)
             return true;
         redis_on_reply(l);
+        l->reply.n = l->reply.text.n = 0;
     }
     return false;
 }
@@ -247,5 +298,8 @@ void redis_link_close(struct redis_link *l)
         redisReaderFree(l->reader);
     buf_free(&l->out);
     buf_free(&l->sending);
+    buf_free(&l->held);
+    buf_free(&l->reply.text);
+    free(l->reply.items);
     free(l->ring);
 }
