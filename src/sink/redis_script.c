@@ -17,7 +17,7 @@
 #define APPEND_ARGS 7
 #define RECORD_ARGS 10
 
-/* Two %s: the trimming, as arguments of XADD. */
+/* %s: the trimming, as arguments of XADD. */
 static const char append[] =
     "local mark = redis.call('HGET', KEYS[2], ARGV[1])\n"
     "if not mark then return {'NONE'} end\n"
@@ -27,14 +27,14 @@ static const char append[] =
     "if at < tonumber(ARGV[4]) then return {'GAP', lsn} end\n"
     "redis.call('HSET', KEYS[2], ARGV[1], mark)\n"
     "local failed, why\n"
-    "for i = 8, #ARGV, 10 do\n"
-    "  if tonumber(ARGV[i]) > at then\n"
-    "    local r = redis.pcall('XADD', KEYS[1], %s'*', 'id', ARGV[i + 2], 'source', ARGV[i + 3],\n"
-    "      'type', ARGV[i + 4], 'subject', ARGV[i + 5], 'time', ARGV[i + 6],\n"
-    "      'content_type', ARGV[i + 7], 'lsn', ARGV[i], 'logid', id, 'headers', ARGV[i + 8],\n"
-    "      'body', ARGV[i + 9])\n"
-    "    if type(r) == 'table' and r.err then failed, why = ARGV[i], r.err break end\n"
-    "    lsn, crc = ARGV[i], ARGV[i + 1]\n"
+    "local a, xadd, stream = ARGV, redis.pcall, KEYS[1]\n"
+    "for i = 8, #a, 10 do\n"
+    "  if tonumber(a[i]) > at then\n"
+    "    local r = xadd('XADD', stream, %s'*', 'id', a[i + 2], 'source', a[i + 3],\n"
+    "      'type', a[i + 4], 'subject', a[i + 5], 'time', a[i + 6], 'content_type', a[i + 7],\n"
+    "      'lsn', a[i], 'logid', id, 'headers', a[i + 8], 'body', a[i + 9])\n"
+    "    if type(r) == 'table' and r.err then failed, why = a[i], r.err break end\n"
+    "    lsn, crc = a[i], a[i + 1]\n"
     "  end\n"
     "end\n"
     "if not failed and ARGV[5] ~= '' and tonumber(ARGV[5]) > tonumber(lsn) then\n"
