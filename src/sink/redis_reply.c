@@ -111,7 +111,7 @@ static void on_xadd(struct redis_link *l)
         redis_stored(l, asked.lsn);
         return;
     }
-    if (!redis_is_poison(r, error))
+    if (!redis_where_moved(l, asked.stream, error) && !redis_is_poison(r, error))
         redis_refused(l, error);
     redis_refuse(r, asked.lsn, error, true);
 }
@@ -156,6 +156,11 @@ void redis_on_reply(struct redis_link *l)
         break;
     case REDIS_ASKED_TRIM:
         redis_trim_replied(l);
+        break;
+    case REDIS_ASKED_ASKING:
+    case REDIS_ASKED_SLOTS:
+    case REDIS_ASKED_MASTER:
+        redis_where_replied(l);
     }
 }
 
@@ -163,16 +168,18 @@ void redis_on_reply(struct redis_link *l)
 void redis_on_cut(struct redis_link *l)
 {
     struct redis *r = l->r;
+    size_t records = 0;
     uint64_t large = 0;
 
     if (l->phase != REDIS_UP)
         return;
     for (size_t i = 0; i < l->ring_n; i++) {
         const struct redis_asked *one = redis_link_oldest(l, i);
+        records += one->n != 0;
         if (one->bytes >= REDIS_LEAST_LIMIT)
             large = one->lsn;
     }
-    if (large && l->ring_n == 1 && large <= r->careful_until) {
+    if (large && records == 1 && large <= r->careful_until) {
         r->poison = r->cut == large ? large : r->poison;
         r->cut = large;
     }

@@ -10,10 +10,6 @@
 
 #include "redis.h"
 
-struct held {
-    uint64_t write, lsn;
-};
-
 bool redis_wait_over(const struct redis_link *l)
 {
     return !l->r->wait->replicas || l->confirmed == l->writes;
@@ -22,7 +18,7 @@ bool redis_wait_over(const struct redis_link *l)
 void redis_stored(struct redis_link *l, uint64_t lsn)
 {
     const struct sink_owner *owner = &l->r->sink.owner;
-    struct held held = { l->writes, lsn };
+    struct redis_held held = { l->writes, lsn };
 
     if (l->r->wait->replicas)
         buf_add(&l->held, &held, sizeof held);
@@ -54,7 +50,7 @@ static void release(struct redis_link *l, uint64_t write)
 {
     const struct sink_owner *owner = &l->r->sink.owner;
     size_t at = 0;
-    struct held held;
+    struct redis_held held;
 
     for (; at + sizeof held <= l->held.n; at += sizeof held) {
         memcpy(&held, l->held.p + at, sizeof held);

@@ -23,6 +23,9 @@ struct sink_redis_cfg {
     char *url, *user, *stream;
     struct cfg_secret password;
     struct sink_trim trim;
+    struct sink_redis_tls {
+        char *ca, *cert, *key; /* PEM files */
+    } tls;
 };
 
 extern const struct sink_type sink_kafka, sink_redis;
@@ -42,11 +45,23 @@ void template_write(const char *t, const struct record *rec, struct span id, boo
                     struct buf *out);
 
 /* redis_url.c */
+struct redis_host {
+    char *host; /* NULL: path is a Unix socket */
+    char *path;
+    int port;
+};
 struct redis_url {
-    char *host, *path, *user, *password;
-    int port, db;
+    enum redis_kind { REDIS_ONE, REDIS_SENTINEL, REDIS_CLUSTER } kind;
+    bool tls;
+    struct redis_host *hosts; /* the server, or some of the sentinels or of the cluster */
+    size_t n;
+    char *user, *password; /* REDIS_SENTINEL: for the sentinels */
+    char *name;            /* REDIS_SENTINEL: of the master */
+    int db;
 };
 bool redis_url_parse(const char *text, struct redis_url *out);
+bool redis_host_parse(struct span text, int port, struct redis_host *out); /* port: the default */
+void redis_host_free(struct redis_host *h);
 void redis_url_free(struct redis_url *u);
 
 /* redis_conf.c: what an error reply means for the record it answers. */
