@@ -133,6 +133,8 @@ static int add(struct redis *r, const struct record *rec)
     size_t before;
 
     if (!l || !redis_has_room(l, rec->lsn)) {
+        if (!l && s)
+            redis_where_missing(r, s);
         r->was_full = true;
         return 1;
     }
@@ -189,7 +191,7 @@ static void redis_close(struct sink *s)
     redis_xadd_free(&r->xadd);
     redis_streams_free(r);
     redis_scripts_free(r);
-    free(r->fixed);
+    buf_free(&r->known.name);
     free(r);
 }
 
@@ -208,7 +210,7 @@ static struct sink *redis_open(const char *name, const struct sink_cfg *cfg, con
     r->base = base;
     event_assign(&r->tick, base, -1, 0, on_tick, r);
     redis_scripts_make(r);
-    r->fixed = template_fixed(cfg->redis->stream);
+    redis_known_open(r);
     if (!redis_url_parse(cfg->redis->url, &r->url)) {
         err_set(e, EXIT_BAD_CONFIG, "url %s", cfg->redis->url);
         redis_close(&r->sink);

@@ -2,8 +2,9 @@
 /* What the files of the Redis sink share: redis.c the sink; redis_connect.c how a connection comes
  * to be, redis_link.c its bytes and whose the replies are, redis_reply.c what they mean;
  * redis_script.c what runs on the server, redis_stream.c the streams that are known and the batches
- * for them, redis_once.c what is claimed there and where to go on; redis_where.c masters of
- * sentinels and nodes of clusters; redis_wait.c, redis_trim.c, redis_tls.c. */
+ * for them, redis_once.c what is claimed there and where to go on, redis_known.c which streams
+ * there were; redis_where.c masters of sentinels and nodes of clusters; redis_wait.c, redis_trim.c,
+ * redis_tls.c. */
 #pragma once
 
 #include <event2/dns.h>
@@ -44,6 +45,8 @@ struct redis_asked {
         REDIS_ASKED_MORE,
         REDIS_ASKED_MARK,  /* what is kept for the stream */
         REDIS_ASKED_CLAIM, /* that it is ours */
+        REDIS_ASKED_KNOWN, /* the streams before this start */
+        REDIS_ASKED_ADDED, /* one more of them */
         REDIS_ASKED_WAIT,  /* lsn: which write */
         REDIS_ASKED_TRIM,
         REDIS_ASKED_ASKING,
@@ -113,6 +116,7 @@ struct redis_stream {
     struct buf name, key, field; /* where its mark is kept: a field of a hash in the same slot */
     enum redis_claim claim;
     bool ours;             /* claimed before, by this process */
+    bool known, before;    /* listed on the server; when we started */
     bool found;            /* a mark was there */
     uint64_t stored, sent; /* LSNs: confirmed by the server; handed to the connection */
     uint64_t claimed;      /* while claiming: the LSN of the mark */
@@ -176,9 +180,10 @@ struct redis {
     size_t in_flight;           /* records in calls without an answer */
     bool stalled;               /* a claim failed; tried again with the next tick */
     unsigned stalls;
-    bool unsettled;         /* the owner has to be told where to go on: */
-    uint64_t rewind, reach; /* LSNs */
-    char *fixed;            /* the one stream, where events do not choose it; or NULL */
+    bool unsettled;            /* the owner has to be told where to go on: */
+    uint64_t rewind, reach;    /* LSNs */
+    struct redis_stream known; /* no stream: the list of them */
+    bool known_read;
     bool policy_unknown;
 };
 
@@ -247,6 +252,12 @@ void redis_batch_send(struct redis *r, struct redis_batch *b);
 void redis_batches_send(struct redis *r);
 void redis_streams_void(struct redis_link *l); /* what was under way there */
 
+/* redis_known.c */
+void redis_known_open(struct redis *r);
+void redis_known_read(struct redis *r);
+void redis_known_add(struct redis *r, struct redis_stream *s);
+bool redis_known_replied(struct redis_link *l, struct redis_asked asked);
+
 /* redis_once.c */
 int redis_once_send(struct redis *r, const struct record *rec);
 void redis_once_up(struct redis *r); /* a link, or a map of the cluster */
@@ -269,6 +280,7 @@ void redis_where_close(struct redis *r);
 void redis_where_up(struct redis_link *l);
 void redis_where_down(struct redis_link *l);
 void redis_where_tick(struct redis *r);
+void redis_where_missing(struct redis *r, const struct redis_stream *s); /* says so, if it is */
 void redis_where_replied(struct redis_link *l);
 /* Follows MOVED and ASK; false: the error is neither. */
 bool redis_where_moved(struct redis_link *l, struct redis_stream *s, const char *error);

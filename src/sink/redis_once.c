@@ -42,6 +42,15 @@ static void read_unread(struct redis *r, struct redis_stream *s)
         read_mark(r, s);
 }
 
+/* First which streams there are, then the marks of all. */
+static void read_all(struct redis *r)
+{
+    if (r->known_read)
+        redis_streams_each(r, read_unread);
+    else
+        redis_known_read(r);
+}
+
 static void rewind_to(struct redis *r, uint64_t lsn)
 {
     r->rewind = r->unsettled ? MIN(r->rewind, lsn) : lsn;
@@ -76,7 +85,7 @@ void redis_once_settle(struct redis *r)
 {
     const struct sink_owner *owner = &r->sink.owner;
 
-    if (!r->epoch || r->claims || r->stalled || !all_confirmed(r))
+    if (!r->epoch || !r->known_read || r->claims || r->stalled || !all_confirmed(r))
         return;
     if (r->unsettled) {
         if (r->in_flight)
@@ -106,7 +115,7 @@ static void judge(struct redis *r, struct redis_stream *s, struct span text)
         stall(r, s, SINK_BLOCKED, "diverged: what is kept beside the stream was not written by us");
         return;
     }
-    if (s->found || s->ours || r->fixed) /* others may be new */
+    if (s->found || s->ours || s->before) /* others are new */
         verdict = owner->judge(owner->arg, s->found ? &mark : NULL, s->ours, &reason);
     if (verdict != SINK_GO_ON) {
         stall(r, s, SINK_BLOCKED, reason.n ? buf_cstr(&reason) : "another process writes here");
@@ -124,6 +133,7 @@ static void judge(struct redis *r, struct redis_stream *s, struct span text)
     s->claim = REDIS_CLAIMING;
     s->in_flight++;
     r->claims++;
+    redis_known_add(r, s);
     redis_call_claim(s->link, s);
     s->link->writes++;
 }
@@ -132,7 +142,7 @@ static void claimed(struct redis *r, struct redis_stream *s)
 {
     uint64_t lsn = s->claimed, cursor = r->sink.owner.cursor(r->sink.owner.arg);
 
-    if (s->ours ? lsn < s->stored || !s->found : s->found && r->fixed && lsn < cursor)
+    if (s->ours ? lsn < s->stored || !s->found : s->found && s->before && lsn < cursor)
         rewind_to(r, lsn);
     s->claim = REDIS_CLAIMED;
     s->ours = true;
@@ -158,6 +168,20 @@ static void on_claim(struct redis_link *l, struct redis_asked asked)
         judge(r, s, text);
     }
     redis_wait_ask(l);
+    redis_once_settle(r);
+    redis_link_flush(l);
+}
+
+static void on_known(struct redis_link *l, struct redis_asked asked)
+{
+    struct redis *r = l->r;
+
+    if (redis_known_replied(l, asked)) {
+        if (asked.what == REDIS_ASKED_KNOWN)
+            read_all(r);
+    } else if (!r->known_read) {
+        try_later(r);
+    }
     redis_once_settle(r);
     redis_link_flush(l);
 }
@@ -255,10 +279,17 @@ void redis_once_replied(struct redis_link *l)
 {
     struct redis_asked asked = redis_link_pop(l);
 
-    if (asked.what == REDIS_ASKED_BATCH)
+    switch (asked.what) {
+    case REDIS_ASKED_BATCH:
         on_batch(l, asked);
-    else
+        break;
+    case REDIS_ASKED_KNOWN:
+    case REDIS_ASKED_ADDED:
+        on_known(l, asked);
+        break;
+    default:
         on_claim(l, asked);
+    }
 }
 
 /* --- sending, and the connection
@@ -276,10 +307,12 @@ int redis_once_send(struct redis *r, const struct record *rec)
     struct redis_stream *s;
     struct redis_link *l;
 
-    if (r->claims || r->stalled || r->unsettled)
+    if (!r->known_read || r->claims || r->stalled || r->unsettled)
         return full(r);
     s = redis_stream_of(r, redis_xadd_stream(&r->xadd, rec));
     l = s ? redis_link_of(r, s) : NULL;
+    if (s && !l)
+        redis_where_missing(r, s);
     if (!l || !redis_has_room(l, rec->lsn))
         return full(r);
     if (s->claim != REDIS_CLAIMED) {
@@ -301,9 +334,7 @@ void redis_once_up(struct redis *r)
 {
     r->stalled = false;
     rewind_to(r, r->sink.owner.cursor(r->sink.owner.arg));
-    if (r->fixed)
-        redis_stream_of(r, span_str(r->fixed));
-    redis_streams_each(r, read_unread);
+    read_all(r);
     redis_flush_all(r);
     redis_once_settle(r);
 }
@@ -333,7 +364,7 @@ void redis_once_tick(struct redis *r)
         return;
     if (r->stalled && !r->claims) {
         r->stalled = false;
-        redis_streams_each(r, read_unread);
+        read_all(r);
         redis_once_settle(r);
     } else if (!r->claims && !r->unsettled) {
         r->reach = r->sink.owner.cursor(r->sink.owner.arg);

@@ -149,6 +149,8 @@ void redis_on_reply(struct redis_link *l)
     case REDIS_ASKED_BATCH:
     case REDIS_ASKED_MARK:
     case REDIS_ASKED_CLAIM:
+    case REDIS_ASKED_KNOWN:
+    case REDIS_ASKED_ADDED:
         redis_once_replied(l);
         break;
     case REDIS_ASKED_WAIT:

@@ -210,6 +210,7 @@ static void void_asked(struct redis_link *l, const struct redis_asked *asked)
         break;
     case REDIS_ASKED_MARK:
     case REDIS_ASKED_CLAIM:
+    case REDIS_ASKED_KNOWN:
         r->claims--;
         break;
     default:
@@ -227,6 +228,8 @@ void redis_streams_void(struct redis_link *l)
         void_one(l->r, held.lsn);
     }
     void_batches(l);
+    if (l->r->known.link == l)
+        l->r->known.in_flight = 0;
     for (size_t i = 0; i < REDIS_BUCKETS; i++)
         for (struct redis_stream *s = l->r->buckets[i]; s; s = s->next)
             if (s->link == l) {

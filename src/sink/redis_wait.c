@@ -75,7 +75,9 @@ void redis_wait_replied(struct redis_link *l)
 {
     struct redis *r = l->r;
     struct redis_asked asked = redis_link_pop(l);
-    const struct redis_item *last = &l->reply.items[l->reply.n - 1]; /* WAITAOF: local, replicas */
+    const struct redis_item none = { .number = 0 };
+    const struct redis_item *last = /* WAITAOF: local, replicas */
+        l->reply.n ? &l->reply.items[l->reply.n - 1] : &none;
     char reason[160];
 
     if (redis_reply_is_error(&l->reply)) {

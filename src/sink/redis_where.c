@@ -267,6 +267,19 @@ struct redis_link *redis_link_of(struct redis *r, struct redis_stream *s)
     return l;
 }
 
+/* The one server tells of itself when it goes. */
+void redis_where_missing(struct redis *r, const struct redis_stream *s)
+{
+    const struct redis_link *l = master_of(r, s);
+    char reason[300];
+
+    if (!r->slots || (l && l->phase != REDIS_DOWN))
+        return;
+    snprintf(reason, sizeof reason, "no connection to the node of slot %u%s%s", s->slot,
+             l ? ", " : "", l ? l->host.host : "");
+    r->sink.owner.state(r->sink.owner.arg, SINK_RETRYING, reason);
+}
+
 void redis_asking(struct redis_link *l, const struct redis_stream *s)
 {
     if (s->ask == l)

@@ -39,7 +39,6 @@ void sink_redis_check(const char *name, const struct sink_redis_cfg *cfg, const 
 /* template.c: "hooks.{source}" for a record. {{tag}} writes {tag}. */
 bool template_good(const char *t, const char **why);
 bool template_by_content(const char *t); /* names something that comes from outside */
-char *template_fixed(const char *t);     /* what it writes for every record, or NULL */
 /* safe: bytes other than [A-Za-z0-9._-] become _ (names of Kafka topics). */
 void template_write(const char *t, const struct record *rec, struct span id, bool safe,
                     struct buf *out);

@@ -145,7 +145,7 @@ def trims_what_is_consumed():
 def least_rights():
     """a user with the rights that the manual names, exactly once; without one of them the sink says which"""
     redis = Redis().start()
-    rights = '+evalsha +script|load +hget +hset +xadd +info'.split()
+    rights = '+evalsha +script|load +hget +hset +hkeys +xadd +info'.split()
     redis('ACL', 'SETUSER', 'least', 'on', '>pw', '~hooks:*', '~hookline:*', *rights)
     h = Hookline(sink(f'unix:{redis.socket}', ', user: least, password: pw')).start()
     try:
