@@ -103,17 +103,18 @@ static const struct redis_error unknown = { "", REDIS_BLOCKS, "see the server's 
 /* Without what scripts of servers before Redis 7 put before it: "@user_script:12: " and a dash. */
 const char *redis_error_core(const char *text)
 {
-    const char *script = strstr(text, "@user_script:"), *p;
+    const char *script;
 
-    if (!script)
-        return text;
-    p = script + strlen("@user_script:");
-    p += strspn(p, " ");
-    p += strspn(p, "0123456789");
-    if (*p != ':')
-        return text;
-    p += strspn(p, ": ");
-    return *p == '-' ? p + 1 : p;
+    while ((script = strstr(text, "@user_script:"))) {
+        const char *p = script + strlen("@user_script:");
+        p += strspn(p, " ");
+        p += strspn(p, "0123456789");
+        if (*p != ':')
+            break;
+        text = p + strspn(p, ": ");
+        text += *text == '-';
+    }
+    return text;
 }
 
 const struct redis_error *redis_error_of(const char *text)

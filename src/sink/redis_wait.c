@@ -88,8 +88,9 @@ void redis_wait_replied(struct redis_link *l)
         redis_once_settle(r);
         return;
     } else {
-        snprintf(reason, sizeof reason, "%s: %lld of %lld replicas have confirmed",
-                 l->no_waitaof ? "WAIT" : "WAITAOF", last->number, (long long)r->wait->replicas);
+        snprintf(reason, sizeof reason, "%s: %lld of %lld replicas have confirmed%s",
+                 l->no_waitaof ? "WAIT" : "WAITAOF", last->number, (long long)r->wait->replicas,
+                 last->number < r->wait->replicas ? "" : ", but not this server's own disk");
         r->sink.owner.state(r->sink.owner.arg, SINK_RETRYING, reason);
     }
     if (l->waited == asked.lsn)

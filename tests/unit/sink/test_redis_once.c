@@ -514,6 +514,31 @@ static void all_there(struct cut *c)
     proxy_stop(&c->p);
 }
 
+/* Redis 7.2 and later, and Valkey, which no test here can start: their answer is the proxy's. */
+static void waitaof_has_to_confirm_both(void **state UNUSED)
+{
+    struct event_base *base = event_base_new();
+    char here[96];
+    struct owner o;
+    struct proxy p;
+
+    proxy_here(&p, base, here, 0);
+    p.needle = "WAITAOF";
+    p.answer = "*2\r\n:1\r\n:0\r\n";
+    owner_open(&o, base, here, "aof", ", wait: { replicas: 1, timeout: 5ms }");
+    TURN(&o, o.state == SINK_RETRYING && strstr(o.reason, "0 of 1 replicas"));
+    p.answer = "*2\r\n:0\r\n:1\r\n"; /* not on this server's own disk */
+    TURN(&o, strstr(o.reason, "1 of 1 replicas"));
+    assert_int_equal(o.cursor, 0);
+    p.answer = "*2\r\n:1\r\n:1\r\n";
+    TURN(&o, over(&o));
+    holds("aof", 1, 1, LAST);
+    assert_true(p.count > 2);
+    owner_close(&o);
+    proxy_stop(&p);
+    event_base_free(base);
+}
+
 /* Every call in turn, refused in its place, then taken: nothing lost, nothing twice. */
 static const struct refusal_row {
     const char *name, *error;
@@ -657,6 +682,7 @@ int main(void)
         cmocka_unit_test_setup(state_lost_goes_on_from_the_cursor, fresh),
         cmocka_unit_test_setup(scripts_are_loaded_again, fresh),
         cmocka_unit_test_setup(refused_where_keys_may_be_evicted, fresh),
+        cmocka_unit_test_setup(waitaof_has_to_confirm_both, fresh),
         cmocka_unit_test_setup(case39_cut_after_every_byte, fresh),
     };
     int failed;
