@@ -30,6 +30,10 @@ struct sink_cfg {
         int64_t events;
         uint64_t bytes;
     } in_flight;
+    struct {
+        int64_t interval_ms, events;
+        uint64_t bytes;
+    } transaction;
     uint64_t backlog_bytes;
     struct sink_wait {
         int64_t replicas, timeout_ms; /* 0 replicas: not waited for */

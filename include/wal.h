@@ -196,6 +196,11 @@ MUST_CHECK int wal_record_crc(struct wal *w, uint64_t lsn, uint32_t *crc, struct
 MUST_CHECK int wal_fence(struct wal *w, const char *text, struct err *e);
 bool wal_taken_over(const struct wal *w);
 
+/* Gives a closed log a new id, so that what sinks keep for the old one is no longer its own; lifts
+ * a fence. 75: it is in use. Its segments stay as they are. */
+MUST_CHECK int wal_fork(const char *dir, char before[LOG_ID_TEXT_MAX], char now[LOG_ID_TEXT_MAX],
+                        struct err *e);
+
 /* --- for `hookline log`: read only, also while a process runs
  * ------------------------------------- */
 
