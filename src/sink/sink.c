@@ -24,6 +24,14 @@ const struct cfg_key *sink_cfg_keys(void)
                                                   (int64_t)KIB(64), (int64_t)GIB(1),
                                                   .help = "The same in bytes." },
                                                 { 0 } };
+    static const struct cfg_key wait[] = {
+        { "replicas", CFG_INT, offsetof(struct sink_wait, replicas), "0", 0, 100,
+          .help = "So many have to confirm, by WAITAOF where the server has it and keeps an "
+                  "append-only file, else by WAIT; 0: none." },
+        { "timeout", CFG_MSEC, offsetof(struct sink_wait, timeout_ms), "1s", 1, 10000,
+          .help = "How long one WAIT takes at most; it is asked again until they have." },
+        { 0 }
+    };
     static const struct cfg_key transaction[] = {
         { "interval", CFG_MSEC, 0, "50ms", 1, 5000,
           .help =
@@ -53,6 +61,8 @@ const struct cfg_key *sink_cfg_keys(void)
           .help = "Kafka, exactly once: how much goes into one transaction." },
         { "backlog_bytes", CFG_BYTES, F(backlog_bytes), "0",
           .help = "This sink's own backlog quota; 0: only `log.backlog_bytes`." },
+        { "wait", CFG_SECTION, F(wait), .sub = wait,
+          .help = "Redis: the cursor passes only what replicas confirmed." },
         { 0 }
     };
 
@@ -73,6 +83,8 @@ void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_n
         sink_kafka_check(name, cfg->kafka, at, errs);
     if (cfg->redis)
         sink_redis_check(name, cfg->redis, at, errs);
+    if (cfg->kafka && cfg->wait.replicas)
+        cfg_error(errs, at, "sink %s: wait is for redis; kafka has acks=all", name);
     if (cfg->in_flight.bytes < max_body)
         cfg_error(errs, at, "sink %s: in_flight.bytes is smaller than the largest body (%llu)",
                   name, (unsigned long long)max_body);
