@@ -29,6 +29,7 @@ struct sink_cfg {
         uint64_t bytes;
     } in_flight;
     uint64_t backlog_bytes;
+    uint64_t dead_bytes;
 };
 const struct cfg_key *sink_cfg_keys(void);
 /* Cross checks: exactly one kind, refused librdkafka properties, templates. max_body: largest body

@@ -9,6 +9,7 @@
 
 static const char *const delivery_words[] = { "at-least-once", NULL };
 
+#define LETTER_BYTES KIB(64) /* of a dead letter beside its body, at most about */
 #define F(m) offsetof(struct sink_cfg, m)
 
 const struct cfg_key *sink_cfg_keys(void)
@@ -39,6 +40,8 @@ const struct cfg_key *sink_cfg_keys(void)
           .help = "Bounds of the window." },
         { "backlog_bytes", CFG_BYTES, F(backlog_bytes), "0",
           .help = "This sink's own backlog quota; 0: only `log.backlog_bytes`." },
+        { "dead_bytes", CFG_BYTES, F(dead_bytes), "256MiB", 0, (int64_t)TIB(1),
+          .help = "Dead letters that are kept, at most; when they are full the sink is blocked." },
         { 0 }
     };
 
@@ -58,6 +61,9 @@ void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_n
         sink_redis_check(name, cfg->redis, at, errs);
     if (cfg->in_flight.bytes < max_body)
         cfg_error(errs, at, "sink %s: in_flight.bytes is smaller than the largest body (%llu)",
+                  name, (unsigned long long)max_body);
+    if (cfg->dead_bytes < max_body + LETTER_BYTES)
+        cfg_error(errs, at, "sink %s: dead_bytes has no room for one body (%llu) and its headers",
                   name, (unsigned long long)max_body);
 }
 
