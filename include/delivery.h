@@ -58,6 +58,7 @@ struct delivery_ask {
     size_t letters_n;
     bool more;
     uint64_t count, bytes; /* of all letters, or how many were dropped */
+    struct buf run;        /* as delivery_run shows it */
     struct err err;        /* busy, failed: why */
 };
 /* Before delivery_stop; the answer comes in any case. */

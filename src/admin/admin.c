@@ -214,7 +214,10 @@ static void on_inbox(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 
 static void on_durable(struct wal_watch *watch UNUSED, void *self)
 {
-    admin_on_durable(self);
+    struct admin *a = self;
+
+    if (a->watching) /* else the log was closed while this was on its way */
+        admin_on_durable(a);
 }
 
 void admin_log_open(struct admin *a)

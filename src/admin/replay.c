@@ -9,12 +9,8 @@
 
 void admin_answer_run(struct admin_ask *k)
 {
-    struct buf b = BUF_INIT;
-
-    delivery_run(k->sink, &b);
-    buf_addc(&b, '\n');
-    admin_reply(k->req, k->ask.what == ASK_CANCEL ? 200 : 202, "application/json", &b);
-    buf_free(&b);
+    buf_addc(&k->ask.run, '\n');
+    admin_reply(k->req, k->ask.what == ASK_CANCEL ? 200 : 202, "application/json", &k->ask.run);
 }
 
 /* --- the range

@@ -56,7 +56,7 @@ struct admin_ask {
     struct delivery_ask ask;
     struct net_request *req;
     struct delivery *sink;
-    char name[64], log_id[LOG_ID_TEXT_MAX]; /* the log may be gone when the answer comes */
+    char name[64], log_id[LOG_ID_TEXT_MAX]; /* log and sink may be gone when the answer comes */
     uint64_t one;                           /* LSN, 0: several */
     const char *none;                       /* what a 404 says */
     void (*answer)(struct admin_ask *k);    /* it was done */

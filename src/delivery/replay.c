@@ -24,6 +24,7 @@ struct item {
     size_t size;
     unsigned tries;
     bool sent, again, done;
+    bool refused;
     bool has_it; /* the sink; the letter is still there */
 };
 
@@ -35,9 +36,8 @@ struct replay {
     struct item *ring; /* rising LSNs, with gaps */
     size_t cap, first, n, bytes, outstanding, again, next_lsn;
     uint64_t bytes_max;
-    uint64_t read;            /* LSN that was looked at last */
-    uint64_t *out;            /* letters that the sink has now; room for the whole ring */
-    uint64_t delivered, dead; /* since the last turn */
+    uint64_t read; /* LSN that was looked at last */
+    uint64_t *out; /* letters that the sink has now; room for the whole ring */
     struct event retry, turn;
     unsigned attempt;
     bool unsent; /* the newest of the ring: the sink had no room for it */
@@ -122,7 +122,7 @@ static void refused(struct replay *r, struct item *it, const char *reason)
         return;
     }
     it->done = true;
-    r->dead++;
+    it->refused = true;
     dead_counted(d);
     if (!there)
         atomic_fetch_add(&d->dead_total, 1);
@@ -144,7 +144,6 @@ static void on_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const ch
     case SINK_DONE:
         it->done = true;
         it->has_it = true;
-        r->delivered++;
         counter_add(&r->d->replayed, 1);
         if (!r->waiting_retry)
             r->attempt = 0;
@@ -365,20 +364,27 @@ static void take_out(struct replay *r)
         return;
     if (wal_dead_remove(d->dead, r->out, n, &removed, &e))
         die(EXIT_IO, "sink %s: %s", d->name, e.text);
+    pthread_mutex_lock(&d->lock);
+    d->run.delivered += n;
+    pthread_mutex_unlock(&d->lock);
     dead_counted(d);
     replay_room(d);
 }
 
-/* What is done with leaves the ring. */
+/* What is done with leaves the ring, and is counted then: what is shown, and saved, of a replay are
+ * the events up to `at`. */
 static void pass_done(struct replay *r)
 {
     struct delivery *d = r->d;
-    uint64_t before = d->run.at;
+    bool redrive = d->run.kind == RUN_REDRIVE;
+    uint64_t before = d->run.at, delivered = 0, dead = 0;
 
-    if (d->run.kind == RUN_REDRIVE)
+    if (redrive)
         take_out(r);
     while (r->n && at(r, 0)->done) {
         struct item *it = at(r, 0);
+        dead += it->refused;
+        delivered += !it->refused && !redrive;
         r->bytes -= it->size;
         drop_item(it);
         r->first = (r->first + 1) % r->cap;
@@ -386,10 +392,9 @@ static void pass_done(struct replay *r)
     }
     pthread_mutex_lock(&d->lock);
     d->run.at = r->n ? at(r, 0)->rec.lsn - 1 : r->read;
-    d->run.delivered += r->delivered;
-    d->run.dead += r->dead;
+    d->run.delivered += delivered;
+    d->run.dead += dead;
     pthread_mutex_unlock(&d->lock);
-    r->delivered = r->dead = 0;
     r->dirty |= d->run.at != before;
 }
 

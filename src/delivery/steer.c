@@ -148,9 +148,11 @@ static void on_ask(struct msg *m, void *self)
     case ASK_REDRIVE:
     case ASK_REPLAY:
         start_one(d, a);
+        delivery_run(d, &a->run);
         break;
     case ASK_CANCEL:
         cancel(d, a);
+        delivery_run(d, &a->run);
     }
     a->msg.deliver = on_answer;
     inbox_post(a->reply, &a->msg);
@@ -167,6 +169,7 @@ void delivery_ask_free(struct delivery_ask *a)
     for (size_t i = 0; i < a->letters_n; i++)
         wal_letter_free(&a->letters[i]);
     free(a->letters);
+    buf_free(&a->run);
     free(a->lsns);
 }
 

@@ -66,7 +66,9 @@ static bool decode(const uint8_t *b, size_t n, struct wal_run *r)
         return false;
     for (size_t i = 0; i < ARRAY_LEN(v); i++)
         v[i] = format_get64(b + 32 + 8 * i);
-    if (v[8] >= sizeof r->reason || v[9] > n / 8 || n != HEAD + v[8] + 8 * v[9] + 4)
+    if (format_get32(b + 8) - RUN_REPLAY > RUN_REDRIVE - RUN_REPLAY ||
+        format_get32(b + 12) > RUN_CANCELLED || v[8] >= sizeof r->reason || v[9] > n / 8 ||
+        n != HEAD + v[8] + 8 * v[9] + 4)
         return false;
     *r = (struct wal_run){ .kind = (enum wal_run_kind)format_get32(b + 8),
                            .state = (enum wal_run_state)format_get32(b + 12),

@@ -167,7 +167,7 @@ def full_letters():
 
 def over_a_kill():
     """a replay that is cut by kill -9 goes on with its id; the live flow beside it, blocked or not, is as ever"""
-    redis = Redis().start()
+    redis, client = Redis().start(), None
     h = Hookline(f'  r: {{ redis: {{ url: "unix:{redis.socket}" }} }}').start()
     try:
         for i in range(40):
@@ -178,8 +178,11 @@ def over_a_kill():
         until('all are there', lambda: h.drained('r'))
         redis('RENAME', 'hooks:open', 'aside')
         redis('SET', 'hooks:open', 'no stream')
-        status, run_ = ask(h, 'POST', '/v1/replay', {'sink': 'r', 'from': 1, 'to': 81})
-        assert status == 202 and run_['kind'] == 'replay' and (run_['from'], run_['to']) == (1, 81), run_
+        client = subprocess.Popen([HOOKLINE, 'replay', '--sink', 'r', '--from', '1', '--to', '81', '--admin',
+                                   f'http://127.0.0.1:{h.admin}'], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        until('a run', lambda: ask(h, 'GET', '/v1/replay')[1]['runs'])
+        run_ = ask(h, 'GET', '/v1/replay')[1]['runs'][0]
+        assert run_['kind'] == 'replay' and (run_['from'], run_['to']) == (1, 81), run_
 
         def state():
             return ask(h, 'GET', f'/v1/replay/{run_["id"]}')[1]
@@ -199,6 +202,8 @@ def over_a_kill():
         redis('DEL', 'hooks:open')
         redis('RENAME', 'aside', 'hooks:open')
         until('it is done', lambda: state()['state'] == 'done')
+        out, said = client.communicate(timeout=60)
+        assert client.returncode == 0 and b'done, 100%, LSN 81 of 1 to 81, 81 delivered' in out and said, (client.returncode, out, said)
         got = marked(redis, 'hooks:demo', run_['id'])
         assert set(got) == set(range(1, 82)) - {41} and marked(redis, 'hooks:open', run_['id']) == [41]
         assert all(got.count(n) == 1 for n in range(1, 41)), 'what was saved is not sent again'
@@ -206,6 +211,9 @@ def over_a_kill():
         assert live == [*range(1, 41), *range(42, 102)], live
         assert h.status()['sinks']['r']['lsn'] == 101
     finally:
+        if client:
+            client.kill()
+            client.wait()
         stop_all(h, redis)
 
 
