@@ -370,7 +370,7 @@ def answers():
         run(h, 'dead', 'burn', 'r', code=64)
         run(h, 'replay', '--sink', 'r', code=64)
         run(h, 'replay', '--sink', 'r', '--from', 'soon', code=64)
-        h.stop()
+        assert h.stop() == 0
         with open(h.config) as f:
             text = f.read()
         with open(h.config, 'w') as f:
@@ -378,7 +378,9 @@ def answers():
         h.spawn([HOOKLINE, 'serve', '-c', h.config], 'log')
         until('it asks for the token', lambda: ask(h, 'GET', '/v1/replay')[0] == 401)
         assert ask(h, 'DELETE', '/v1/dead/r', {'all': True})[0] == 401
-        assert ask(h, 'GET', '/v1/replay', headers={'Authorization': 'Bearer secret'})[1]['runs'][0]['state'] == 'done'
+        token = {'Authorization': 'Bearer secret'}
+        until('it is ready', lambda: ask(h, 'GET', '/v1/replay', headers=token)[0] == 200)
+        assert ask(h, 'GET', '/v1/replay', headers=token)[1]['runs'][0]['state'] == 'done'
     finally:
         stop_all(h, redis)
 
