@@ -485,6 +485,30 @@ static void dropped_under_way_stays_dropped(void **state)
     assert_int_equal(status(b, 0, "dead"), 0);
 }
 
+/* Whoever asks in front of a stop gets an answer, and what it started is there after it. */
+static void asked_in_front_of_a_stop(void **state)
+{
+    struct box *b = *state;
+    struct asked k[2] = { { .ask = { .what = ASK_LETTERS, .limit = 9 } },
+                          { .ask = { .what = ASK_REPLAY, .from = 1, .to = 3 } } };
+
+    start(b, 0, "");
+    poison(b, 1, 3);
+    for (int i = 0; i < 2; i++) {
+        k[i].ask.reply = &b->in;
+        k[i].ask.done = on_answer;
+        delivery_ask(b->d[0], &k[i].ask);
+    }
+    stop(b, 0);
+    EVENTUALLY((inbox_run(&b->in, b), k[0].back && k[1].back));
+    assert_int_equal(k[0].ask.letters_n, 3);
+    assert_non_null(strstr(buf_cstr(&k[1].ask.run), "\"to\":3"));
+    for (int i = 0; i < 2; i++)
+        delivery_ask_free(&k[i].ask);
+    start(b, 0, "");
+    EVENTUALLY(run_says(b, "\"state\":\"done\""));
+}
+
 static const struct full_row {
     const char *name;
     bool redrive;
@@ -548,6 +572,7 @@ int main(void)
         T(redriven_letters_are_gone_and_the_others_stay),
         T(a_redrive_goes_on_after_a_restart),
         T(dropped_under_way_stays_dropped),
+        T(asked_in_front_of_a_stop),
     };
 
     return T_TABLE(full_rows, full) + T_RUN(tests);
