@@ -120,7 +120,8 @@ static int load(struct wal_dead *d, struct err *e)
 
     if (io_size(d->fd, &size))
         return err_errno(e, EXIT_IO, "wal: stat dead letters of sink %s", d->name);
-    while (off + RECORD_HEADER <= size && !(rc = read_entry(d, off, size, &b, &n, &rec, e))) {
+    while (!rc && off + RECORD_HEADER <= size &&
+           !(rc = read_entry(d, off, size, &b, &n, &rec, e))) {
         if (n) {
             if (bad < off)
                 log_error("a damaged dead letter is passed over", KS("sink", d->name),
@@ -131,6 +132,8 @@ static int load(struct wal_dead *d, struct err *e)
             else
                 remember(d, rec.lsn, off, n);
             d->end = off + n;
+            /* the sync that it waited for may have failed: then only writing it again helps */
+            rc = file_write(d->fd, d->name, b.p, n, off, e);
         } else if (bad == UINT64_MAX) {
             bad = off;
         }
