@@ -24,6 +24,7 @@ struct record {
     struct span content_type; /* may be empty */
     struct span headers;
     struct span body;
+    struct span replay; /* id of the run that sends it again; never in the log */
 };
 
 #define LOG_ID_TEXT_MAX 37 /* a UUID as text and its NUL */

@@ -38,6 +38,7 @@ struct sink_cfg {
     struct sink_wait {
         int64_t replicas, timeout_ms; /* 0 replicas: not waited for */
     } wait;
+    uint64_t dead_bytes;
 };
 const struct cfg_key *sink_cfg_keys(void);
 /* Cross checks: exactly one kind, refused librdkafka properties, templates. max_body: largest body

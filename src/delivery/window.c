@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "dead.h"
 #include "log.h"
 #include "room.h"
 
@@ -107,15 +108,15 @@ static void to_dead(struct delivery *d, struct entry *en, const char *reason)
 {
     struct err e = ERR_INIT;
 
-    switch (wal_dead_add(d->dead, &en->rec, reason, &e)) {
+    switch (wal_dead_refuse(d->dead, &en->rec, reason, en->tries, &e)) {
     case 0:
         en->done = en->dead = true;
-        atomic_store(&d->dead_n, wal_dead_count(d->dead));
+        dead_counted(d);
         atomic_fetch_add(&d->dead_total, 1);
         log_warn("dead letter", KS("sink", d->name), KU("lsn", en->rec.lsn), KS("reason", reason));
         return;
     case 1:
-        set_state(d, SINK_BLOCKED, "the dead-letter log is full");
+        set_state(d, SINK_BLOCKED, DEAD_FULL);
         d->dead_full = true;
         en->again = true;
         d->again++;
@@ -204,10 +205,12 @@ static void on_ready(void *arg)
 static bool hand_over(struct delivery *d, struct entry *en)
 {
     en->sent = true;
+    en->tries++;
     d->outstanding++;
     if (d->sink->type->send(d->sink, &en->rec) == 0)
         return true;
     en->sent = false;
+    en->tries--;
     d->outstanding--;
     d->sink_full = true;
     return false;

@@ -124,10 +124,13 @@ struct span redis_xadd_stream(struct redis_xadd *x, const struct record *rec)
 void redis_xadd(struct redis_xadd *x, struct span stream, const struct record *rec, struct buf *out)
 {
     bool trim = x->cfg->trim.maxlen || x->cfg->trim.maxage_ms;
+    int words = 23 + 3 * trim + 2 * (rec->replay.n > 0);
     char made[RECORD_ID_MAX], lsn[NUMBER_MAX];
 
     headers_json(x, rec);
-    buf_adds(out, trim ? "*26\r\n$4\r\nXADD\r\n" : "*23\r\n$4\r\nXADD\r\n");
+    buf_addc(out, '*');
+    buf_u64(out, (uint64_t)words);
+    buf_adds(out, "\r\n$4\r\nXADD\r\n");
     redis_bulk(out, stream);
     put_trim(&x->cfg->trim, out);
     redis_bulk(out, S("*"));
@@ -140,6 +143,8 @@ void redis_xadd(struct redis_xadd *x, struct span stream, const struct record *r
     pair(out, S("$3\r\nlsn\r\n"), sink_number_text(rec->lsn, lsn));
     pair(out, S("$5\r\nlogid\r\n"), span_str(x->logid));
     pair(out, S("$7\r\nheaders\r\n"), buf_as_span(&x->json));
+    if (rec->replay.n)
+        pair(out, S("$6\r\nreplay\r\n"), rec->replay);
     pair(out, S("$4\r\nbody\r\n"), rec->body);
 }
 

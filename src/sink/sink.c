@@ -9,6 +9,7 @@
 
 static const char *const delivery_words[] = { "at-least-once", "exactly-once", NULL };
 
+#define LETTER_BYTES KIB(64) /* of a dead letter beside its body, at most about */
 #define F(m) offsetof(struct sink_cfg, m)
 
 const struct cfg_key *sink_cfg_keys(void)
@@ -63,6 +64,8 @@ const struct cfg_key *sink_cfg_keys(void)
           .help = "This sink's own backlog quota; 0: only `log.backlog_bytes`." },
         { "wait", CFG_SECTION, F(wait), .sub = wait,
           .help = "Redis: the cursor passes only what replicas confirmed." },
+        { "dead_bytes", CFG_BYTES, F(dead_bytes), "256MiB", 0, (int64_t)TIB(1),
+          .help = "Dead letters that are kept, at most; when they are full the sink is blocked." },
         { 0 }
     };
 
@@ -87,6 +90,9 @@ void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_n
         cfg_error(errs, at, "sink %s: wait is for redis; kafka has acks=all", name);
     if (cfg->in_flight.bytes < max_body)
         cfg_error(errs, at, "sink %s: in_flight.bytes is smaller than the largest body (%llu)",
+                  name, (unsigned long long)max_body);
+    if (cfg->dead_bytes < max_body + LETTER_BYTES)
+        cfg_error(errs, at, "sink %s: dead_bytes has no room for one body (%llu) and its headers",
                   name, (unsigned long long)max_body);
 }
 

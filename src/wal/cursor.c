@@ -307,7 +307,8 @@ static int remove_file(struct wal *w, const char *sink, const char *suffix, stru
 
 int wal_cursor_remove(struct wal *w, const char *sink, struct err *e)
 {
-    if (remove_file(w, sink, "note", e) || remove_file(w, sink, "cursor", e))
+    if (remove_file(w, sink, "note", e) || remove_file(w, sink, "run", e) ||
+        remove_file(w, sink, "cursor", e))
         return -1;
     forget(w, sink);
     return file_sync_dir(w->dir, e);

@@ -45,6 +45,7 @@ static const struct conf_row {
     { "message size", "kafka: { properties: { message.max.bytes: '5000' } }", "body limits" },
     { "batch size", "kafka: { properties: { batch.size: '5' } }", "max.message.bytes" },
     { "gapless", "kafka: { properties: { enable.gapless.guarantee: 'true' } }", "poison" },
+    { "no room for a dead letter", "kafka: { brokers: b }\ndead_bytes: 64KiB", "dead_bytes" },
     { "no such property", "kafka: { properties: { no.such: '5' } }", "no.such" },
 };
 
