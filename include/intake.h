@@ -1,10 +1,11 @@
 /* intake - the threads that take requests: route, verify, submit to the log, answer.
  *
- * Keeps P1 together with wal: the 2xx is written in the handler of the log's reply and nowhere
- * else. */
+ * Keeps P1 together with wal: the 2xx is written behind the log's reply and nowhere else; where a
+ * source says `ack: broker` it also waits for the sinks. */
 #pragma once
 
 #include "net.h"
+#include "progress.h"
 #include "source.h"
 #include "wal.h"
 
@@ -21,6 +22,12 @@ struct intake_gate {
     const atomic_bool *full;
 };
 
+/* A sink that sources with `ack: broker` wait for. */
+struct intake_sink {
+    const char *match_source, *match_type;
+    struct progress *passed; /* LSN */
+};
+
 /* What is counted per source, for ever (it outlives reloads). One element a thread. */
 struct source_stats;
 struct source_stats *source_stats_get(const char *source); /* made at first use; main thread */
@@ -33,6 +40,8 @@ struct intake_conf {
     size_t n;
     struct intake_gate *gates;
     size_t gates_n;
+    const struct intake_sink *sinks; /* read at the start; must outlive the threads */
+    size_t sinks_n;
 };
 
 struct intake;

@@ -131,6 +131,36 @@ static void compile_sources(struct conf *c, const struct cfg_node *root, struct 
         cfg_error(errs, root, "sources is missing: nobody could send anything");
 }
 
+static bool has_sink(const struct conf *c, const char *source)
+{
+    for (size_t i = 0; i < c->sinks.n; i++) {
+        const struct sink_cfg *k = c->sinks.v[i];
+        if (span_glob(span_str(k->match.source), span_str(source)))
+            return true;
+    }
+    return false;
+}
+
+/* An answer that waits for sinks needs one to wait for, and a repeat that finds its first. */
+static void check_acks(const struct conf *c, const struct cfg_node *root, struct err_list *errs,
+                       struct err_list *warns)
+{
+    for (size_t i = 0; i < c->intake.n; i++) {
+        const struct source_info *info = source_info(c->intake.plans[i]);
+        const struct cfg_node *source = entry(root, "sources", info->name);
+        const struct cfg_node *at = cfg_find(source, "ack") ? cfg_find(source, "ack") : source;
+        if (!info->ack_broker)
+            continue;
+        if (!has_sink(c, info->name))
+            cfg_error(errs, at, "source %s: ack: broker, but no sink takes its events", info->name);
+        if (!info->dedups)
+            cfg_error(warns, at,
+                      "source %s: ack: broker without deduplication: what is sent again after a "
+                      "broker_timeout is published again",
+                      info->name);
+    }
+}
+
 static void check_all(struct conf *c, const struct cfg_node *root, struct err_list *errs,
                       struct err_list *warns)
 {
@@ -141,6 +171,7 @@ static void check_all(struct conf *c, const struct cfg_node *root, struct err_li
     for (size_t i = 0; i < c->sinks.n; i++)
         sink_check(c->sinks.name[i], c->sinks.v[i], entry(root, "sinks", c->sinks.name[i]),
                    c->max_body, errs, warns);
+    check_acks(c, root, errs, warns);
     if (c->max_body + c->limits.header_bytes + 65536 > c->log.segment_bytes)
         cfg_error(errs, log ? log : root,
                   "log.segment_bytes must be larger than the largest body (%llu bytes)",

@@ -44,6 +44,7 @@ struct server {
     struct admin_view view;
     struct wal *wal;
     struct keys *keys;
+    struct intake_sink *routes;
     pthread_t recovery;
     struct msg recovered, failed;
     struct err err;
@@ -181,6 +182,19 @@ static void make_gates(struct server *s, struct conf *c)
     }
 }
 
+/* What sources with `ack: broker` wait for. */
+static void make_routes(struct server *s)
+{
+    s->routes = xcalloc(s->view.sinks_n + 1, sizeof *s->routes);
+    for (size_t i = 0; i < s->view.sinks_n; i++) {
+        const struct sink_cfg *k = s->boot->sinks.v[i];
+        s->routes[i] = (struct intake_sink){ k->match.source, k->match.type,
+                                             delivery_progress(s->view.sinks[i]) };
+    }
+    s->conf->intake.sinks = s->routes;
+    s->conf->intake.sinks_n = s->view.sinks_n;
+}
+
 static int start_all(struct server *s)
 {
     struct conf *c = s->conf;
@@ -198,6 +212,7 @@ static int start_all(struct server *s)
         return 0;
     }
     make_gates(s, c);
+    make_routes(s);
     return intake_start(&s->view.intake, s->wal, &c->intake, c->listen.v, c->listen.n, threads,
                         s->bound, &s->err);
 }
@@ -369,6 +384,7 @@ static void go_down(struct server *s)
     for (size_t i = 0; i < s->view.sinks_n; i++)
         delivery_stop(s->view.sinks[i], MAX(by - clock_mono_ms(), 0));
     free(s->view.sinks);
+    free(s->routes);
     s->view.sinks_n = 0;
     s->view.wal = NULL;
     wal_close(s->wal);

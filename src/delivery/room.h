@@ -57,7 +57,8 @@ struct delivery {
     struct retry_count retries[REASONS];
     struct counter delivered, gone;
     atomic_bool full;
-    _Atomic uint64_t passed_out, lag_events, dead_n, dead_total;
+    struct progress passed_out;
+    _Atomic uint64_t lag_events, dead_n, dead_total;
     _Atomic int64_t turned_ms, oldest_ms;
 };
 

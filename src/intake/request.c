@@ -2,15 +2,15 @@
 /* One webhook: route, verify, submit, answer.
  *
  * P1: answer_durable() is the only place that writes a 2xx for a delivery, and it runs only when
- * the log gave the record back as durable (or named an earlier durable one). P10: submit() is
- * reached only through VERDICT_OK. */
+ * the log gave the record back as durable (or named an earlier durable one); with `ack: broker`
+ * when the sinks have it as well (broker.c). P10: submit() is reached only through VERDICT_OK. */
 #include <string.h>
 
 #include "clock.h"
 #include "log.h"
 #include "room.h"
 
-#define WAITING_MAX 20000 /* records of one thread that the log has not given back */
+#define WAITING_MAX 20000 /* records of one thread that the log or a sink has */
 
 static struct pending *pending_of(struct net_request *req)
 {
@@ -148,13 +148,31 @@ static enum http_error log_error_of(enum wal_result r)
     return HTTP_ERR_NONE;
 }
 
+/* It waits for nothing any more: with its answer it goes. */
+static void let_go(struct intake_thread *t, struct pending *p, enum http_error e)
+{
+    char *copy = p->copy;
+
+    TAILQ_REMOVE(&t->waiting, p, waiting);
+    p->req->keep = false;
+    if (e)
+        refuse(t, p->req, e);
+    else
+        answer_durable(t, p);
+    free(copy);
+}
+
+void intake_confirm(struct intake_thread *t, struct pending *p)
+{
+    let_go(t, p, HTTP_ERR_NONE);
+}
+
 /* The log gave the record back. */
 static void on_logged(struct msg *m, void *self)
 {
     struct intake_thread *t = self;
     struct wal_append *a = container_of(m, struct wal_append, msg);
     struct pending *p = container_of(a, struct pending, append);
-    struct net_request *req = p->req;
     enum http_error e = log_error_of(a->result);
     char *copy = p->copy;
 
@@ -162,27 +180,28 @@ static void on_logged(struct msg *m, void *self)
     if (!e)
         count_durable(t, p);
     if (p->timed_out) { /* the sender has its 503 already; a repeat will be answered "duplicate" */
-        net_request_release(req);
-    } else {
-        TAILQ_REMOVE(&t->waiting, p, waiting);
-        req->keep = false;
-        if (e)
-            refuse(t, req, e);
-        else
-            answer_durable(t, p);
+        net_request_release(p->req);
+        free(copy);
+    } else if (e || !p->ack_broker || !broker_wait(t, p)) {
+        let_go(t, p, e);
     }
-    free(copy);
 }
 
-/* A commit that takes too long, or longer than the shutdown: the sender is told so. */
-void intake_expire(struct intake_thread *t, int64_t now_ms, enum http_error e)
+/* What takes too long, or longer than the shutdown: the sender is told so. The log needs the bytes
+ * of what it still has. */
+void intake_expire(struct intake_thread *t, int64_t now_ms, bool stopping)
 {
     struct pending *p;
 
     while ((p = TAILQ_FIRST(&t->waiting)) && p->deadline_ms <= now_ms) {
+        if (p->stage == AT_SINK) {
+            broker_leave(t, p);
+            let_go(t, p, stopping ? HTTP_ERR_SHUTTING_DOWN : HTTP_ERR_BROKER_TIMEOUT);
+            continue;
+        }
         TAILQ_REMOVE(&t->waiting, p, waiting);
         p->timed_out = true;
-        refuse(t, p->req, e);
+        refuse(t, p->req, stopping ? HTTP_ERR_SHUTTING_DOWN : HTTP_ERR_COMMIT_TIMEOUT);
     }
 }
 
@@ -243,6 +262,7 @@ static void submit(struct intake_thread *t, struct net_request *req, const struc
     p->append.done = on_logged;
     p->req = req;
     p->status = source_info(plan)->status;
+    p->ack_broker = source_info(plan)->ack_broker;
     p->deadline_ms = clock_mono_ms() + t->conf->limits.commit_timeout_ms;
     req->keep = true;
     TAILQ_INSERT_TAIL(&t->waiting, p, waiting);
@@ -357,7 +377,7 @@ static void on_request(struct net_request *req, void *arg)
         answer_handshake(t, req);
     else if (gate_closed(t, p->stats->name, t->ev.type))
         refuse(t, req, HTTP_ERR_BACKLOG_FULL);
-    else if (t->waiting_n >= WAITING_MAX)
+    else if (t->waiting_n + t->parked_n >= WAITING_MAX)
         refuse(t, req, HTTP_ERR_OVERLOADED);
     else
         submit(t, req, plan, now_ms);

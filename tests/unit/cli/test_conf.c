@@ -48,6 +48,18 @@ static const struct row {
       "only {source}, {type}, {subject} and {id}" },
     { "trim none", SOURCE "sinks:\n  k: { redis: { trim: none } }\n", NULL },
     { "trim by length", SOURCE "sinks:\n  k: { redis: { trim: { maxlen: 5 } } }\n", NULL },
+    { "ack: broker without a sink", "sources:\n  a: { provider: none, ack: broker }\n",
+      "t.yaml:2: source a: ack: broker, but no sink takes its events" },
+    { "ack: broker, and the sinks are for others",
+      "sources:\n  a: { provider: none, ack: broker }\n"
+      "sinks:\n  k: { redis: {}, match: { source: 'b*' } }\n",
+      "t.yaml:2: source a: ack: broker, but no sink" },
+    { "ack: broker and a sink that takes some types",
+      "sources:\n  abc: { provider: none, ack: broker }\n"
+      "sinks:\n  k: { redis: {}, match: { source: 'a*', type: 'x.*' } }\n",
+      NULL },
+    { "ack: log without a sink", "sources:\n  a: { provider: none, ack: log }\n", NULL },
+    { "another word for ack", "sources:\n  a: { provider: none, ack: sink }\n", "log, broker" },
     { "alias", "a: &x 1\nb: *x\n", "aliases" },
     { "not YAML", "a: [", "t.yaml:" },
     { "a list at the top", "- a\n", "keys and values are expected" },
