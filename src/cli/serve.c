@@ -28,6 +28,7 @@
 
 #define STALL_MS 30000
 #define KEYS_WARM_MS 5000
+#define TAIL_MS 5000
 
 struct server {
     struct conf *boot; /* what the sinks and the admin listener were started from */
@@ -89,8 +90,10 @@ static void *recover(void *arg)
 {
     struct server *s = arg;
 
-    s->recovery_bad = wal_open(&s->wal, &s->conf->log, &s->conf->dedup, &s->err) != 0 ||
+    s->recovery_bad = wal_open(&s->wal, &s->conf->log, &s->conf->dedup.index, &s->err) != 0 ||
                       (!s->drain && register_keys(s, s->conf, KEYS_WARM_MS, &s->err));
+    if (!s->recovery_bad && !s->drain)
+        intake_mark_tail(s->wal, &s->conf->intake, TAIL_MS);
     inbox_post(&s->inbox, &s->recovered);
     return NULL;
 }
@@ -287,7 +290,7 @@ static void reload(struct server *s)
     } else {
         make_gates(s, new);
         intake_publish(s->view.intake, &new->intake);
-        wal_reconfigure(s->wal, &new->log, &new->dedup);
+        wal_reconfigure(s->wal, &new->log, &new->dedup.index);
         s->conf = new;
         s->view.keys = s->keys;
         forget_keys(old);

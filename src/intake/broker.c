@@ -55,7 +55,6 @@ void broker_leave(struct intake_thread *t, struct pending *p)
     struct pending *last = q->heap[--q->n];
 
     t->parked_n--;
-    p->stage = AT_LOG;
     if (last != p)
         settle(q, p->place, last);
 }

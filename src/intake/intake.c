@@ -128,6 +128,7 @@ static void thread_init(struct intake *in, unsigned number, const struct intake_
     event_assign(&t->tick, t->base, -1, EV_PERSIST, on_tick, t);
     event_add(&t->tick, &tick);
     broker_start(t);
+    replicas_start(t);
 }
 
 /* Unix sockets are bound once and accepted from by all threads; TCP ports are shared by the kernel.
@@ -177,6 +178,7 @@ static void close_all(struct intake *in)
             continue;
         }
         net_server_free(t->server);
+        claims_free(t->claims);
         event_del(&t->inbox_ev);
         event_del(&t->tick);
         event_base_free(t->base);
@@ -245,6 +247,7 @@ static void on_publish(struct msg *m, void *self)
     struct net_limits limits;
 
     t->conf = c->conf;
+    replicas_configure(t);
     make_limits(&c->conf->limits, t->in->n, &limits);
     net_set_limits(t->server, &limits);
     acknowledge(t->in);
@@ -477,4 +480,5 @@ void intake_metrics(const struct intake *in, struct buf *out)
     metrics_histogram(out, "hookline_ack_duration_seconds", &ack, NULL);
     metrics_head(out, "hookline_connections", "gauge", "Open connections of senders.");
     metrics_value(out, "hookline_connections", (double)connections, NULL);
+    replicas_metrics(in, out);
 }

@@ -3,7 +3,8 @@
  *
  * P1: answer_durable() is the only place that writes a 2xx for a delivery, and it runs only when
  * the log gave the record back as durable (or named an earlier durable one); with `ack: broker`
- * when the sinks have it as well (broker.c). P10: submit() is reached only through VERDICT_OK. */
+ * when the sinks have it as well (broker.c), with `dedup.redis` when another replica did all that
+ * (replicas.c). P10: submit() is reached only through VERDICT_OK. */
 #include <string.h>
 
 #include "clock.h"
@@ -112,7 +113,7 @@ static void answer_durable(struct intake_thread *t, struct pending *p)
         buf_free(&json);
 }
 
-static void count_durable(struct intake_thread *t, struct pending *p)
+void intake_count(struct intake_thread *t, const struct pending *p)
 {
     static struct log_limit limit;
     struct stats_part *part = &p->stats->part[t->number];
@@ -151,6 +152,7 @@ static enum http_error log_error_of(enum wal_result r)
 /* It waits for nothing any more: with its answer it goes. */
 static void let_go(struct intake_thread *t, struct pending *p, enum http_error e)
 {
+    struct asked *asked = p->asked;
     char *copy = p->copy;
 
     TAILQ_REMOVE(&t->waiting, p, waiting);
@@ -160,11 +162,30 @@ static void let_go(struct intake_thread *t, struct pending *p, enum http_error e
     else
         answer_durable(t, p);
     free(copy);
+    free(asked);
+}
+
+void intake_refuse(struct intake_thread *t, struct pending *p, enum http_error e)
+{
+    let_go(t, p, e);
 }
 
 void intake_confirm(struct intake_thread *t, struct pending *p)
 {
+    if (p->stage == AT_SINK && t->claims && p->append.dedup)
+        replicas_mark(t, p, true);
     let_go(t, p, HTTP_ERR_NONE);
+}
+
+/* The sender has its 503 already; a repeat will be answered "duplicate". */
+static void forget(struct pending *p)
+{
+    struct asked *asked = p->asked;
+    char *copy = p->copy;
+
+    net_request_release(p->req);
+    free(copy);
+    free(asked);
 }
 
 /* The log gave the record back. */
@@ -174,34 +195,47 @@ static void on_logged(struct msg *m, void *self)
     struct wal_append *a = container_of(m, struct wal_append, msg);
     struct pending *p = container_of(a, struct pending, append);
     enum http_error e = log_error_of(a->result);
-    char *copy = p->copy;
+    bool wait = false;
 
     t->waiting_n--;
     if (!e)
-        count_durable(t, p);
-    if (p->timed_out) { /* the sender has its 503 already; a repeat will be answered "duplicate" */
-        net_request_release(p->req);
-        free(copy);
-    } else if (e || !p->ack_broker || !broker_wait(t, p)) {
+        intake_count(t, p);
+    if (!e && p->ack_broker)
+        wait = p->timed_out || broker_wait(t, p);
+    if (t->claims && a->dedup && !e)
+        replicas_mark(t, p, !wait);
+    else if (p->asked && a->result != WAL_FAILED) /* else it may be on the disk */
+        replicas_refused(t, p);
+    if (p->timed_out)
+        forget(p);
+    else if (!wait)
         let_go(t, p, e);
-    }
 }
 
 /* What takes too long, or longer than the shutdown: the sender is told so. The log needs the bytes
  * of what it still has. */
 void intake_expire(struct intake_thread *t, int64_t now_ms, bool stopping)
 {
+    static const enum http_error late[] = { [AT_LOG] = HTTP_ERR_COMMIT_TIMEOUT,
+                                            [AT_SINK] = HTTP_ERR_BROKER_TIMEOUT,
+                                            [AT_REPLICAS] = HTTP_ERR_OVERLOADED };
     struct pending *p;
 
     while ((p = TAILQ_FIRST(&t->waiting)) && p->deadline_ms <= now_ms) {
-        if (p->stage == AT_SINK) {
-            broker_leave(t, p);
-            let_go(t, p, stopping ? HTTP_ERR_SHUTTING_DOWN : HTTP_ERR_BROKER_TIMEOUT);
+        enum http_error e = stopping ? HTTP_ERR_SHUTTING_DOWN : late[p->stage];
+        switch (p->stage) {
+        case AT_LOG:
+            TAILQ_REMOVE(&t->waiting, p, waiting);
+            p->timed_out = true;
+            refuse(t, p->req, e);
             continue;
+        case AT_SINK:
+            broker_leave(t, p);
+            break;
+        case AT_REPLICAS:
+            replicas_leave(t, p);
         }
-        TAILQ_REMOVE(&t->waiting, p, waiting);
-        p->timed_out = true;
-        refuse(t, p->req, stopping ? HTTP_ERR_SHUTTING_DOWN : HTTP_ERR_COMMIT_TIMEOUT);
+        let_go(t, p, e);
     }
 }
 
@@ -242,6 +276,13 @@ static void keep_scratch(struct intake_thread *t, struct net_request *req, struc
             *moving[i] = move_to(&at, *moving[i]);
 }
 
+void intake_log(struct intake_thread *t, struct pending *p)
+{
+    p->stage = AT_LOG;
+    t->waiting_n++;
+    msg_list_add(&t->gathered, &p->append.msg);
+}
+
 static void submit(struct intake_thread *t, struct net_request *req, const struct source_plan *plan,
                    int64_t now_ms)
 {
@@ -266,8 +307,8 @@ static void submit(struct intake_thread *t, struct net_request *req, const struc
     p->deadline_ms = clock_mono_ms() + t->conf->limits.commit_timeout_ms;
     req->keep = true;
     TAILQ_INSERT_TAIL(&t->waiting, p, waiting);
-    t->waiting_n++;
-    msg_list_add(&t->gathered, &p->append.msg);
+    if (!t->claims || !p->append.dedup || !replicas_ask(t, p))
+        intake_log(t, p);
 }
 
 static bool gate_closed(const struct intake_thread *t, const char *source, struct span type)
