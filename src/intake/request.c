@@ -242,9 +242,9 @@ void intake_expire(struct intake_thread *t, int64_t now_ms, bool stopping)
 /* --- submitting
  * -------------------------------------------------------------------------------------- */
 
-static bool in_scratch(const struct source_event *ev, struct span s)
+static bool is_of(const struct net_request *req, struct span s)
 {
-    return s.n && s.p >= ev->scratch.p && s.p < ev->scratch.p + ev->scratch.n;
+    return s.p >= req->bytes && s.p < req->bytes + req->cap;
 }
 
 static struct span move_to(char **at, struct span s)
@@ -257,9 +257,10 @@ static struct span move_to(char **at, struct span s)
     return moved;
 }
 
-/* What verification left in the thread's scratch goes behind the request's own bytes, where it
- * stays until the log is done; only what does not fit there costs an allocation. */
-static void keep_scratch(struct intake_thread *t, struct net_request *req, struct record *rec)
+/* What verification left in the thread's scratch, or borrowed from a plan that a reload may free,
+ * goes behind the request's own bytes, where it stays until the answer; only what does not fit
+ * there costs an allocation. */
+static void keep_borrowed(struct intake_thread *t, struct net_request *req, struct record *rec)
 {
     struct pending *p = pending_of(req);
     struct span *moving[] = { &rec->id, &rec->type, &rec->subject };
@@ -267,12 +268,12 @@ static void keep_scratch(struct intake_thread *t, struct net_request *req, struc
     char *at;
 
     for (size_t i = 0; i < ARRAY_LEN(moving); i++)
-        need += in_scratch(&t->ev, *moving[i]) ? moving[i]->n : 0;
+        need += is_of(req, *moving[i]) ? 0 : moving[i]->n;
     p->copy = need > room ? xmalloc(need) : NULL;
     at = p->copy ? p->copy : req->bytes + req->http.consumed;
     rec->headers = move_to(&at, buf_as_span(&t->ev.headers));
     for (size_t i = 0; i < ARRAY_LEN(moving); i++)
-        if (in_scratch(&t->ev, *moving[i]))
+        if (!is_of(req, *moving[i]))
             *moving[i] = move_to(&at, *moving[i]);
 }
 
@@ -297,7 +298,7 @@ static void submit(struct intake_thread *t, struct net_request *req, const struc
                                      .subject = ev->subject,
                                      .content_type = ev->content_type,
                                      .body = http_body(&req->http, req->bytes) };
-    keep_scratch(t, req, &p->append.rec);
+    keep_borrowed(t, req, &p->append.rec);
     p->append.dedup = ev->dedup;
     p->append.reply = &t->inbox;
     p->append.done = on_logged;

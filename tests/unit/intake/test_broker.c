@@ -235,6 +235,32 @@ static void the_disk_comes_first(void **state)
     close(fd);
 }
 
+/* The type of its event is a text of the configuration that goes. */
+static void a_new_configuration_while_it_waits(void **state)
+{
+    struct world *w = *state;
+    struct sources second = { 0 };
+    int fd;
+
+    begin(w, "broker-reload", 1, PATIENCE_MS);
+    add_source(&w->first, "broker-const",
+               "provider: none\ntype: { const: video.made.up }\nid: { header: x-id }\n"
+               "dedup: id\nack: broker");
+    intake_publish(w->in, &w->first.conf);
+    fd = client(w);
+    post(fd, "broker-const", "1", "{}");
+    until_durable(w, 1);
+    make_sources(&second, "broker-next");
+    intake_publish(w->in, &second.conf);
+    sources_free(&w->first);
+    w->first = second;
+    progress_move(&passed[0], 1);
+    assert_true(silent(fd, 50));
+    progress_move(&passed[1], 1);
+    expect(fd, 200, "accepted");
+    close(fd);
+}
+
 #define WITH_WORLD(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -248,6 +274,7 @@ int main(void)
         WITH_WORLD(some_time_out_while_others_are_confirmed),
         WITH_WORLD(a_stop_answers_those_who_wait_for_a_sink),
         WITH_WORLD(the_disk_comes_first),
+        WITH_WORLD(a_new_configuration_while_it_waits),
     };
 
     return T_RUN(tests);
