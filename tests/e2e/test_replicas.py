@@ -8,7 +8,7 @@ import threading
 import time
 
 from client import Connection, from_kafka, post, signed
-from servers import SECRET, Hookline, Kafka, Redis, Tap, stalling, stop_all, until
+from servers import SECRET, Hookline, Kafka, Redis, Tap, free_port, stalling, stop_all, until
 
 ROUNDS = int(os.environ.get('ROUNDS', '6'))
 BROKER = f"""
@@ -101,10 +101,12 @@ def answered_means_delivered():
 
 
 @contextlib.contextmanager
-def replicas(sources=LOG, commit='60s', wrap=((), ())):
+def replicas(sources=LOG, commit='60s', wrap=((), ()), port=0):
     """Two bridges behind one index, into one stream."""
-    index, redis = Redis().start(), Redis('--appendonly', 'yes', '--appendfsync', 'always').start()
-    extra = f'dedup: {{ redis: "unix:{index.socket}" }}\nlimits: {{ commit_timeout: {commit} }}\nthreads: 2'
+    index = Redis('--port', str(port), '--bind', '127.0.0.1', '-::1').start()
+    redis = Redis('--appendonly', 'yes', '--appendfsync', 'always').start()
+    where = f'redis://localhost:{port}/3' if port else f'unix:{index.socket}'
+    extra = f'dedup: {{ redis: "{where}" }}\nlimits: {{ commit_timeout: {commit} }}\nthreads: 2'
     both = [Hookline(sinks_of(redis), extra, sources) for _ in range(2)]
     try:
         for h, w in zip(both, wrap):
@@ -113,6 +115,27 @@ def replicas(sources=LOG, commit='60s', wrap=((), ())):
         yield index, redis, both
     finally:
         stop_all(*both, index, redis)
+
+
+def a_slow_disk():
+    """a commit_timeout, then the repeat: answered duplicate, and the event is in the stream once"""
+    wrap, stall = stalling()
+    redis = Redis().start()
+    h = Hookline(sinks_of(redis), 'limits: { commit_timeout: 1s }', LOG).start(wrap=wrap)
+    try:
+        open(stall, 'w').close()
+        for _ in range(2):  # the record, and its repeat while it is being written
+            assert ask(h, 'slow') == (503, 'commit_timeout')
+        os.unlink(stall)
+        until_asked(h, 'slow', (200, 'duplicate'))
+        assert ask(h, 'next')[0] in (200, 503)
+        until('delivered', lambda: h.drained('r') and 'next' in ids_in(redis))
+        assert ids_in(redis) == ['slow', 'next']
+    finally:
+        stop_all(h, redis)
+        for path in (stall, stall + '.so'):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
 
 class Provider:
@@ -168,7 +191,7 @@ def check_once(redis, both, ids):
 
 def the_same_to_both():
     """dedup.redis: the same deliveries to two replicas at once: each is in the stream once"""
-    with replicas() as (_, redis, both):
+    with replicas(port=free_port()) as (_, redis, both):
         ids = [f'both-{n}' for n in range(400)]
         provider = Provider([h.port for h in both], ids)
         provider.join()
@@ -291,5 +314,5 @@ def broker_and_replicas():
         assert b.status()['log']['last_lsn'] == 0
 
 
-Tap().run(frozen_brokers, answered_means_delivered, the_same_to_both, killed_under_load, killed_between_the_steps,
-          the_index_is_away, broker_and_replicas)
+Tap().run(frozen_brokers, answered_means_delivered, a_slow_disk, the_same_to_both, killed_under_load,
+          killed_between_the_steps, the_index_is_away, broker_and_replicas)
