@@ -117,6 +117,30 @@ def replicas(sources=LOG, commit='60s', wrap=((), ()), port=0):
         stop_all(*both, index, redis)
 
 
+def dead_letters_and_filters():
+    """ack: broker: a dead letter is an answer; a frozen sink that does not take the event is not waited for"""
+    redis, other = Redis().start(), Redis().start()
+    h = Hookline(f'  r: {{ redis: {{ url: "unix:{redis.socket}", stream: "s:{{id}}" }} }}\n'
+                 f'  o: {{ redis: {{ url: "unix:{other.socket}" }}, match: {{ type: "video.*" }} }}\n',
+                 'limits: { commit_timeout: 3s }', BROKER).start()
+    try:
+        redis('SET', 's:bad', 'no stream')
+        until_asked(h, 'good', (200, 'duplicate'))
+        other.pause()
+        try:
+            until_asked(h, 'bad', (200, 'duplicate'))
+            assert h.status()['sinks']['r']['dead'] == 1
+            got = answer(post(h.port, signed('video', b'{"type":"video.generated"}')))
+            assert got[0] == 503, got
+        finally:
+            other.resume()
+        until('both have it', lambda: h.drained('r') and h.drained('o'))
+        assert answer(post(h.port, signed('video', b'{"type":"video.generated"}'))) == (200, 'duplicate')
+        assert [f['id'] for _, f in other.entries('hooks:demo')] == [b'video']
+    finally:
+        stop_all(h, redis, other)
+
+
 def a_slow_disk():
     """a commit_timeout, then the repeat: answered duplicate, and the event is in the stream once"""
     wrap, stall = stalling()
@@ -314,5 +338,5 @@ def broker_and_replicas():
         assert b.status()['log']['last_lsn'] == 0
 
 
-Tap().run(frozen_brokers, answered_means_delivered, a_slow_disk, the_same_to_both, killed_under_load,
-          killed_between_the_steps, the_index_is_away, broker_and_replicas)
+Tap().run(frozen_brokers, answered_means_delivered, dead_letters_and_filters, a_slow_disk, the_same_to_both,
+          killed_under_load, killed_between_the_steps, the_index_is_away, broker_and_replicas)
