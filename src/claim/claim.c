@@ -23,9 +23,8 @@
 #include "log.h"
 #include "room.h"
 
-#define STORED_MS                                                                                  \
-    3600000 /* after it the repeat of an event whose replica is gone is taken anew                 \
-             */
+/* After it the repeat of an event whose replica is gone is taken for new. */
+#define STORED_MS 3600000
 #define KEY_MAX 48
 #define VALUE_MAX 96
 
