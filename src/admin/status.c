@@ -54,6 +54,12 @@ void admin_status(struct admin *a, struct net_request *req)
         delivery_status(v->sinks[i], &b);
     }
     buf_addc(&b, '}');
+    if (v->intake) {
+        size_t before = b.n;
+        buf_adds(&b, ",\"dedup\":");
+        if (!intake_dedup_status(v->intake, &b))
+            b.n = before;
+    }
     if (v->keys) {
         buf_adds(&b, ",\"keys\":");
         keys_status(v->keys, &b);

@@ -9,6 +9,21 @@
 
 #define F(m) offsetof(struct conf, m)
 
+/* The section belongs to two rooms. */
+static const struct cfg_key *dedup_keys(void)
+{
+    static struct cfg_key keys[8];
+    size_t n = 0;
+
+    for (const struct cfg_key *k = wal_dedup_keys(); k->name; k++)
+        keys[n++] = *k;
+    for (const struct cfg_key *k = claim_cfg_keys(); k->name; k++, n++) {
+        keys[n] = *k;
+        keys[n].offset += offsetof(struct conf, dedup.claim) - offsetof(struct conf, dedup);
+    }
+    return keys;
+}
+
 const struct cfg_key *conf_keys(void)
 {
     static const struct cfg_key shutdown[] = {
@@ -39,7 +54,7 @@ const struct cfg_key *conf_keys(void)
     keys[1].sub = admin_cfg_keys();
     keys[2].sub = wal_cfg_keys();
     keys[4].sub = intake_limits_keys();
-    keys[6].sub = wal_dedup_keys();
+    keys[6].sub = dedup_keys();
     keys[7].sub = source_cfg_keys();
     keys[7].sub_size = source_cfg_size();
     keys[8].sub = sink_cfg_keys();
@@ -109,13 +124,15 @@ static void compile_sources(struct conf *c, const struct cfg_node *root, struct 
     struct span token;
 
     in->limits = c->limits;
+    in->claim = &c->dedup.claim;
+    in->dedup_window_ms = c->dedup.index.window_ms;
     in->plans = xcalloc(c->sources.n + 1, sizeof(struct source_plan *));
     in->stats = xcalloc(c->sources.n + 1, sizeof(struct source_stats *));
     c->max_body = c->limits.body_bytes;
     for (size_t i = 0; i < c->sources.n; i++) {
         const struct cfg_node *at = entry(root, "sources", c->sources.name[i]);
         struct source_plan *p = source_compile(c->sources.name[i], c->sources.v[i], at,
-                                               c->dedup.window_ms, errs, warns);
+                                               c->dedup.index.window_ms, errs, warns);
         if (!p)
             continue;
         for (size_t k = 0; k < in->n; k++)
@@ -131,6 +148,36 @@ static void compile_sources(struct conf *c, const struct cfg_node *root, struct 
         cfg_error(errs, root, "sources is missing: nobody could send anything");
 }
 
+static bool has_sink(const struct conf *c, const char *source)
+{
+    for (size_t i = 0; i < c->sinks.n; i++) {
+        const struct sink_cfg *k = c->sinks.v[i];
+        if (span_glob(span_str(k->match.source), span_str(source)))
+            return true;
+    }
+    return false;
+}
+
+/* An answer that waits for sinks needs one to wait for, and a repeat that finds its first. */
+static void check_acks(const struct conf *c, const struct cfg_node *root, struct err_list *errs,
+                       struct err_list *warns)
+{
+    for (size_t i = 0; i < c->intake.n; i++) {
+        const struct source_info *info = source_info(c->intake.plans[i]);
+        const struct cfg_node *source = entry(root, "sources", info->name);
+        const struct cfg_node *at = cfg_find(source, "ack") ? cfg_find(source, "ack") : source;
+        if (!info->ack_broker)
+            continue;
+        if (!has_sink(c, info->name))
+            cfg_error(errs, at, "source %s: ack: broker, but no sink takes its events", info->name);
+        if (!info->dedups)
+            cfg_error(warns, at,
+                      "source %s: ack: broker without deduplication: what is sent again after a "
+                      "broker_timeout is published again",
+                      info->name);
+    }
+}
+
 static void check_all(struct conf *c, const struct cfg_node *root, struct err_list *errs,
                       struct err_list *warns)
 {
@@ -141,6 +188,8 @@ static void check_all(struct conf *c, const struct cfg_node *root, struct err_li
     for (size_t i = 0; i < c->sinks.n; i++)
         sink_check(c->sinks.name[i], c->sinks.v[i], entry(root, "sinks", c->sinks.name[i]),
                    c->max_body, errs, warns);
+    check_acks(c, root, errs, warns);
+    claim_check(&c->dedup.claim, entry(root, "dedup", "redis"), errs);
     if (c->max_body + c->limits.header_bytes + 65536 > c->log.segment_bytes)
         cfg_error(errs, log ? log : root,
                   "log.segment_bytes must be larger than the largest body (%llu bytes)",

@@ -28,6 +28,7 @@
 
 #define STALL_MS 30000
 #define KEYS_WARM_MS 5000
+#define TAIL_MS 5000
 
 struct server {
     struct conf *boot; /* what the sinks and the admin listener were started from */
@@ -44,6 +45,7 @@ struct server {
     struct admin_view view;
     struct wal *wal;
     struct keys *keys;
+    struct intake_sink *routes;
     pthread_t recovery;
     struct msg recovered, failed;
     struct err err;
@@ -89,8 +91,10 @@ static void *recover(void *arg)
     struct server *s = arg;
 
     s->conf->log.takeover = s->takeover;
-    s->recovery_bad = wal_open(&s->wal, &s->conf->log, &s->conf->dedup, &s->err) != 0 ||
+    s->recovery_bad = wal_open(&s->wal, &s->conf->log, &s->conf->dedup.index, &s->err) != 0 ||
                       (!s->drain && register_keys(s, s->conf, KEYS_WARM_MS, &s->err));
+    if (!s->recovery_bad && !s->drain)
+        intake_mark_tail(s->wal, &s->conf->intake, TAIL_MS);
     inbox_post(&s->inbox, &s->recovered);
     return NULL;
 }
@@ -182,6 +186,19 @@ static void make_gates(struct server *s, struct conf *c)
     }
 }
 
+/* What sources with `ack: broker` wait for. */
+static void make_routes(struct server *s)
+{
+    s->routes = xcalloc(s->view.sinks_n + 1, sizeof *s->routes);
+    for (size_t i = 0; i < s->view.sinks_n; i++) {
+        const struct sink_cfg *k = s->boot->sinks.v[i];
+        s->routes[i] = (struct intake_sink){ k->match.source, k->match.type,
+                                             delivery_progress(s->view.sinks[i]) };
+    }
+    s->conf->intake.sinks = s->routes;
+    s->conf->intake.sinks_n = s->view.sinks_n;
+}
+
 static int start_all(struct server *s)
 {
     struct conf *c = s->conf;
@@ -199,6 +216,7 @@ static int start_all(struct server *s)
         return 0;
     }
     make_gates(s, c);
+    make_routes(s);
     return intake_start(&s->view.intake, s->wal, &c->intake, c->listen.v, c->listen.n, threads,
                         s->bound, &s->err);
 }
@@ -273,7 +291,7 @@ static void reload(struct server *s)
     } else {
         make_gates(s, new);
         intake_publish(s->view.intake, &new->intake);
-        wal_reconfigure(s->wal, &new->log, &new->dedup);
+        wal_reconfigure(s->wal, &new->log, &new->dedup.index);
         s->conf = new;
         s->view.keys = s->keys;
         forget_keys(old);
@@ -370,6 +388,7 @@ static void go_down(struct server *s)
     for (size_t i = 0; i < s->view.sinks_n; i++)
         delivery_stop(s->view.sinks[i], MAX(by - clock_mono_ms(), 0));
     free(s->view.sinks);
+    free(s->routes);
     s->view.sinks_n = 0;
     s->view.wal = NULL;
     wal_close(s->wal);

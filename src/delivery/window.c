@@ -85,9 +85,9 @@ void window_advance(struct delivery *d)
 
     pass_done(d);
     atomic_store(&d->oldest_ms, d->n ? at(d, 0)->rec.time_ms : 0);
-    atomic_store(&d->passed_out, d->passed);
     if (d->settled && wal_cursor_set(d->cursor, d->passed, &e))
         die(EXIT_IO, "sink %s: %s", d->name, e.text);
+    progress_move(&d->passed_out, d->passed);
 }
 
 static void retry_later(struct delivery *d)
