@@ -182,6 +182,9 @@ void wal_dead_close(struct wal_dead *d);
 int wal_ls(const char *dir, FILE *out, struct err *e);
 /* Prints what it found; 0 clean, -1 with e->code 65 on damage. */
 int wal_verify(const char *dir, FILE *out, struct err *e);
+/* Sets aside what is damaged, so that the log can be opened, and says on `out` what was and which
+ * LSNs are lost with it. e->code: 65 it cannot be, 74, 75 somebody has the folder, 78. */
+MUST_CHECK int wal_repair(const char *dir, FILE *out, struct err *e);
 /* Calls `show` for every record up to the end. */
 int wal_dump(const char *dir, void (*show)(const struct record *rec, const char *logid, void *arg),
              void *arg, struct err *e);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hookline log ls|verify|dump DIR: read only, also beside a running bridge. */
+/* hookline log ls|verify|dump DIR: read only, also beside a running bridge; repair DIR: without
+ * one. */
 #include <stdio.h>
 #include <string.h>
 
 #include "admin.h"
 #include "cli.h"
 
-#define USAGE "log ls|verify|dump DIR"
+#define USAGE "log ls|verify|dump|repair DIR"
 
 static void show(const struct record *rec, const char *logid, void *arg)
 {
@@ -31,6 +32,8 @@ int cmd_log(int argc, char **argv)
         rc = wal_ls(argv[1], stdout, &e);
     } else if (left == 2 && !strcmp(argv[0], "verify")) {
         rc = wal_verify(argv[1], stdout, &e);
+    } else if (left == 2 && !strcmp(argv[0], "repair")) {
+        rc = wal_repair(argv[1], stdout, &e);
     } else if (left == 2 && !strcmp(argv[0], "dump")) {
         rc = wal_dump(argv[1], show, &b, &e);
         buf_free(&b);

@@ -79,9 +79,10 @@ void append_record(struct wal *w, const struct record *rec)
     struct record numbered = *rec;
 
     start_batch(w);
-    numbered.lsn = w->next_lsn++;
+    numbered.lsn = w->next_lsn;
+    w->next_lsn += format_lsns(&numbered);
     put(w, &numbered);
-    w->batch_count++;
+    w->batch_count += (uint32_t)format_lsns(&numbered);
     w->active->last_ms = rec->time_ms;
     if (!w->active_first_ms)
         w->active_first_ms = rec->time_ms;

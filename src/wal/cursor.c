@@ -109,6 +109,19 @@ uint64_t cursor_highest_on_disk(const struct wal *w, char *name)
     return highest;
 }
 
+uint64_t cursor_lowest_on_disk(const struct wal *w)
+{
+    struct slot s;
+    char **names;
+    size_t n = wal_cursor_names(w, &names);
+    uint64_t lowest = UINT64_MAX;
+
+    for (size_t i = 0; i < n; i++)
+        lowest = MIN(lowest, best_slot(w->dir, names[i], &s) >= 0 ? s.lsn : 0);
+    file_names_free(names, n);
+    return lowest;
+}
+
 bool cursor_lowest(const struct wal *w, uint64_t *lsn)
 {
     *lsn = UINT64_MAX;

@@ -82,6 +82,7 @@ static int read_segment_header(struct wal *w, uint64_t number, struct segment **
     s->salt = h.salt;
     s->bytes = h.bytes;
     s->recycled = (h.flags & SEGMENT_RECYCLED) != 0;
+    s->mended = (h.flags & SEGMENT_MENDED) != 0;
     rc = 0;
 out:
     if (rc) {

@@ -27,7 +27,7 @@ struct segment {
     int64_t first_ms, last_ms; /* wall time of the first record (once it has a sidecar) and the
                                   last, 0: none */
     int64_t sealed_boot_ms;    /* CLOCK_BOOTTIME when it was sealed: its age counts from here */
-    bool sealed, has_sidecar, recycled;
+    bool sealed, has_sidecar, recycled, mended;
     bool damaged, scrub_told; /* damage found at a start or by the scrub; named by the scrub */
     int fd;                   /* of the active one and the spare, else -1 */
     struct wal_map *map;      /* made by the first reader */
@@ -92,6 +92,10 @@ struct wal {
     struct counter discarded_bytes;
 };
 
+/* wal.c: an exclusive lock on the folder; who this log is. */
+MUST_CHECK int folder_lock(struct wal *w, struct err *e);
+MUST_CHECK int folder_identity(struct wal *w, struct err *e);
+
 /* segment.c */
 char *segment_path(const struct wal *w, uint64_t number);
 void segment_name(uint64_t number, char out[32]);
@@ -121,6 +125,7 @@ struct scan {
     int fd;
     char name[32];
     uint64_t salt, bytes, pos;
+    bool lenient; /* what cannot be read is zeros */
     uint8_t *buf;
     size_t cap;
     struct batch_header batch;
@@ -244,5 +249,6 @@ void siphash_end(struct siphash *h, uint8_t out[16]);
 /* The lowest synced LSN of all cursors; false when there is none. Under lock. */
 bool cursor_lowest(const struct wal *w, uint64_t *lsn);
 /* The highest LSN in any cursor file, and whose it is (name[80]). */
-/* The highest LSN in any cursor file, and whose it is (name[80]). */
 uint64_t cursor_highest_on_disk(const struct wal *w, char *name);
+/* The lowest LSN in any cursor file, 0 where one is bad; UINT64_MAX: there is none. */
+uint64_t cursor_lowest_on_disk(const struct wal *w);

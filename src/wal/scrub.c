@@ -114,7 +114,7 @@ static bool piece(struct wal *w, struct scrub *sb)
     io_forget(sc->fd, start, sc->pos - start);
     if (sc->pos < sb->seg.end)
         return true;
-    if (sc->pos != sb->seg.end || sb->chain != sb->seg.chain)
+    if (sc->pos != sb->seg.end || (sb->chain != sb->seg.chain && !sb->seg.mended))
         report(w, sb, sc->pos, sb->next_lsn);
     return false;
 }

@@ -83,7 +83,7 @@ static int check_folder(struct wal *w, struct err *e)
 
 /* The number in the file is for the one who finds it locked, no more: on a full disk it may be the
  * one of the process before. It has one width, so that a file that is there never grows. */
-static int lock_folder(struct wal *w, struct err *e)
+int folder_lock(struct wal *w, struct err *e)
 {
     char *path = file_path(w->dir, "lock"), pid[16];
     size_t got = 0;
@@ -156,7 +156,7 @@ static int new_identity(struct wal *w, struct err *e)
 }
 
 /* The file `id`: what names this log, and the key of its deduplication hashes. */
-static int load_identity(struct wal *w, struct err *e)
+int folder_identity(struct wal *w, struct err *e)
 {
     const uint8_t *b;
     char *text;
@@ -232,7 +232,7 @@ int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup
     w->lock_fd = -1;
     w->turned_ms = clock_mono_ms();
     segment_install_signals();
-    ready = !check_folder(w, e) && !lock_folder(w, e) && !load_identity(w, e);
+    ready = !check_folder(w, e) && !folder_lock(w, e) && !folder_identity(w, e);
     if (ready)
         open_index(w);
     if (!ready || recover(w, e)) {
