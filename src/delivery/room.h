@@ -55,7 +55,7 @@ struct delivery {
     char reason[512];
     struct buf warnings; /* items of a JSON array */
     struct retry_count retries[REASONS];
-    struct counter delivered, gone;
+    struct counter delivered, gone, lost;
     atomic_bool full;
     _Atomic uint64_t passed_out, lag_events, dead_n, dead_total;
     _Atomic int64_t turned_ms, oldest_ms;

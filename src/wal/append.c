@@ -391,6 +391,23 @@ static void resume(struct wal *w)
         tell_watches(w);
 }
 
+/* The helper wants to mend the active segment: it is sealed, and the next one begun. */
+static void roll(struct wal *w)
+{
+    struct segment *next = NULL;
+    struct err e = ERR_INIT;
+
+    w->roll = false;
+    if (w->active && !w->failed && w->active->end + CLOSING_BYTES <= w->active->bytes)
+        next = take_spare(w);
+    if (!next)
+        return;
+    if (seal(w, &e))
+        fail(w, &e);
+    else
+        append_begin(w, next);
+}
+
 static void turn(struct wal *w)
 {
     if (!w->active && !w->failed)
@@ -398,6 +415,8 @@ static void turn(struct wal *w)
     inbox_run(&w->in, w);
     if (w->group.head)
         commit_group(w);
+    if (w->roll)
+        roll(w);
 }
 
 void *append_thread(void *arg)

@@ -167,9 +167,11 @@ int wal_cursor_open(struct wal *w, const char *sink, uint32_t mode, uint64_t des
     if (at < 0 && create(w, sink, &s, e))
         return -1;
     if (s.lsn > atomic_load(&w->durable_lsn))
-        return err_set(e, EXIT_DAMAGED,
-                       "wal: the cursor of sink %s stands at LSN %llu, ahead of the log (%llu)",
-                       sink, (unsigned long long)s.lsn, (unsigned long long)w->durable_lsn);
+        return err_set(
+            e, EXIT_DAMAGED,
+            "wal: the cursor of sink %s stands at LSN %llu, ahead of the log (%llu); run "
+            "'hookline log repair'",
+            sink, (unsigned long long)s.lsn, (unsigned long long)w->durable_lsn);
     c = xcalloc(1, sizeof *c);
     *changed = s.mode != mode || s.dest != dest;
     *c = (struct wal_cursor){ .wal = w,

@@ -138,15 +138,17 @@ out:
     return rc;
 }
 
-bool file_exists(const char *dir, const char *name)
+int file_exists(const char *dir, const char *name, struct err *e)
 {
     char *path = file_path(dir, name);
-    int fd = io_open(path, O_RDONLY, 0);
+    int fd = io_open(path, O_RDONLY, 0), rc = fd >= 0;
 
-    free(path);
     if (fd >= 0)
         io_close(fd);
-    return fd >= 0 || errno != ENOENT;
+    else if (errno != ENOENT)
+        rc = err_errno(e, EXIT_IO, "wal: open %s", path);
+    free(path);
+    return rc;
 }
 
 void file_names_free(char **names, size_t n)

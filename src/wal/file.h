@@ -20,6 +20,7 @@ MUST_CHECK int file_replace(const char *dir, const char *name, const void *p, si
                             struct err *e);
 /* A whole small file, NUL behind it. 0 read, 1 not there, -1 error; the caller frees *p. */
 MUST_CHECK int file_slurp(const char *dir, const char *name, char **p, size_t *n, struct err *e);
-bool file_exists(const char *dir, const char *name);
+/* 1 it is there, 0 not, -1 nobody can say. */
+MUST_CHECK int file_exists(const char *dir, const char *name, struct err *e);
 char *file_path(const char *dir, const char *name); /* the caller frees it */
 void file_names_free(char **names, size_t n);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is left of each segment of a folder, before anything is mended: under which number it
  * belongs, and what in it is right. Files are renamed here, never deleted. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -143,18 +144,21 @@ static bool number_of(const char *name, const char *suffix, uint64_t *number)
            span_u64(span_of(name, 16), number);
 }
 
-bool segment_head(const char *dir, const char *name, struct segment_header *h)
+int segment_head(const char *dir, const char *name, struct segment_header *h, struct err *e)
 {
     char *path = file_path(dir, name);
-    int fd = io_open(path, O_RDONLY, 0);
+    int fd = io_open(path, O_RDONLY, 0), rc = 1;
     uint8_t raw[SEGMENT_HEADER];
 
+    if (fd < 0 && errno != ENOENT) {
+        rc = err_errno(e, EXIT_IO, "wal: open %s", path);
+    } else if (fd >= 0) {
+        file_read_what_goes(fd, name, raw, sizeof raw, 0);
+        io_close(fd);
+        rc = format_get_segment(raw, h) && !guess_segment(raw, h);
+    }
     free(path);
-    if (fd < 0)
-        return false;
-    file_read_what_goes(fd, name, raw, sizeof raw, 0);
-    io_close(fd);
-    return format_get_segment(raw, h) == 0;
+    return rc;
 }
 
 static int rename_to(struct repair *rp, const char *name, const char *to, struct err *e)
@@ -188,16 +192,24 @@ static int step_aside(struct repair *rp, const char *name, struct err *e)
     struct segment_header h;
     uint64_t number;
     char stray[32];
+    int rc;
 
-    if (!number_of(name, ".wal", &number) || !segment_head(rp->w->dir, name, &h))
+    if (!number_of(name, ".wal", &number))
         return 0;
+    rc = segment_head(rp->w->dir, name, &h, e);
+    if (rc)
+        return rc < 0 ? -1 : 0;
     if (memcmp(h.log_id, rp->w->log_id, sizeof h.log_id))
         return set_aside(rp, name, name, "it belongs to another log", e);
     if (h.number == number)
         return 0;
     snprintf(stray, sizeof stray, "%016llu.stray", (unsigned long long)h.number);
-    if (file_exists(rp->w->dir, stray))
+    rc = file_exists(rp->w->dir, stray, e);
+    if (rc < 0)
+        return -1;
+    if (rc > 0)
         return set_aside(rp, name, name, "it is a copy of another segment", e);
+    repair_say(rp, "by its header it is another segment", name, stray);
     return rename_to(rp, name, stray, e);
 }
 
@@ -206,14 +218,20 @@ static int go_home(struct repair *rp, const char *name, struct err *e)
     struct segment_header h;
     uint64_t number;
     char home[32];
+    int rc;
 
     if (!number_of(name, ".stray", &number))
         return 0;
     segment_name(number, home);
-    if (segment_head(rp->w->dir, home, &h))
+    rc = segment_head(rp->w->dir, home, &h, e);
+    if (rc < 0)
+        return -1;
+    if (rc == 0)
         return set_aside(rp, name, home, "it is a copy of another segment", e);
-    if (file_exists(rp->w->dir, home) &&
-        set_aside(rp, home, home, "a whole copy takes its place", e))
+    rc = file_exists(rp->w->dir, home, e);
+    if (rc > 0)
+        rc = set_aside(rp, home, home, "a whole copy takes its place", e);
+    if (rc)
         return -1;
     repair_say(rp, "a segment goes back under its own number", home, "");
     return rename_to(rp, name, home, e);

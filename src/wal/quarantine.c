@@ -81,12 +81,15 @@ bool quarantine_read(const char *dir, const char *name, struct loss *l)
 
 int quarantine_move(const char *dir, const char *name, const char *as, char to[64], struct err *e)
 {
-    char *from = file_path(dir, name), *path;
+    char *from, *path;
     int rc;
 
     snprintf(to, 64, "%s.bad", as);
-    for (unsigned i = 2; file_exists(dir, to); i++)
+    for (unsigned i = 2; (rc = file_exists(dir, to, e)) > 0; i++)
         snprintf(to, 64, "%s-%u.bad", as, i);
+    if (rc)
+        return -1;
+    from = file_path(dir, name);
     path = file_path(dir, to);
     rc = io_rename(from, path) ? err_errno(e, EXIT_IO, "wal: rename %s", from)
                                : file_sync_dir(dir, e);

@@ -58,7 +58,8 @@ static bool load(struct wal_reader *r, struct err *e)
 
 static enum wal_read damaged(struct wal_reader *r, uint64_t off, struct err *e)
 {
-    err_set(e, EXIT_DAMAGED, "damaged seg %016llu off %llu LSN %llu",
+    heal_suspect(r->wal, r->seg.number);
+    err_set(e, EXIT_DAMAGED, "damaged seg %016llu off %llu LSN %llu; run 'hookline log repair'",
             (unsigned long long)r->seg.number, (unsigned long long)off,
             (unsigned long long)r->after + 1);
     return WAL_READ_DAMAGED;

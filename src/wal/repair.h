@@ -32,8 +32,10 @@ struct repair {
 
 MUST_CHECK int place_read(struct repair *rp, struct place *p, uint64_t lowest, struct err *e);
 void place_close(struct place *p);
-/* What its header says, when that is right. */
-bool segment_head(const char *dir, const char *name, struct segment_header *h);
+/* What its header says. 0: it is right, or all but one bit of it; 1: it is not, or there is none.
+ */
+MUST_CHECK int segment_head(const char *dir, const char *name, struct segment_header *h,
+                            struct err *e);
 /* Every file under the number that its header says; what is not of this log, or is there twice, set
  * aside. */
 MUST_CHECK int places_settle(struct repair *rp, struct err *e);

@@ -32,13 +32,14 @@ static bool put_right(uint8_t *b, size_t n)
 static bool ask_segments(struct repair *rp, char *const *names, size_t n, uint8_t id[16],
                          bool *ours)
 {
+    struct err ignored = ERR_INIT;
     struct segment_header h;
     bool found = false;
 
     *ours = false;
     for (size_t i = 0; i < n; i++) {
         if (strlen(names[i]) != 20 || strcmp(names[i] + 16, ".wal") ||
-            !segment_head(rp->w->dir, names[i], &h))
+            segment_head(rp->w->dir, names[i], &h, &ignored))
             continue;
         *ours |= !memcmp(h.log_id, id, 16);
         found = true;

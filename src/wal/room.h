@@ -29,9 +29,16 @@ struct segment {
     int64_t sealed_boot_ms;    /* CLOCK_BOOTTIME when it was sealed: its age counts from here */
     bool sealed, has_sidecar, recycled, mended;
     bool damaged, scrub_told; /* damage found at a start or by the scrub; named by the scrub */
+    bool suspect;             /* a reader or the scrub met damage: the helper looks (heal.c) */
+    uint64_t waits_for_lsn;   /* it did, and may set it aside once all sinks have this LSN */
     int fd;                   /* of the active one and the spare, else -1 */
     struct wal_map *map;      /* made by the first reader */
     struct sidecar *sidecar;  /* of one that was just sealed, to be written by the helper */
+};
+
+struct kept { /* a file that holds what was damaged */
+    uint64_t segment, offset, bytes, first_lsn, last_lsn;
+    char name[64];
 };
 
 struct dedup;
@@ -90,6 +97,14 @@ struct wal {
         spare_denied; /* helper: raw material for a spare exists; there was no room for one */
     struct histogram commit_seconds, commit_records;
     struct counter discarded_bytes;
+    struct kept *kept; /* what was set aside, the latest; under lock */
+    size_t kept_n;
+    uint64_t kept_all, lost_all;
+    struct counter scrubbed_bytes, scrub_passes, scrub_found;
+    struct msg
+        roll_msg; /* the helper asks for the active segment to be sealed, so that it can mend it */
+    atomic_bool roll_posted;
+    bool roll;
 };
 
 /* wal.c: an exclusive lock on the folder; who this log is. */
@@ -148,12 +163,17 @@ struct scrub {
     struct scan scan;
     uint64_t next_lsn;
     uint32_t chain;
-    bool busy;
+    bool busy, through;       /* through: nothing sealed is left for this pass */
     int64_t next_ms, pass_ms; /* CLOCK_MONOTONIC */
 };
 void scrub_init(struct scrub *sb);
 void scrub_some(struct wal *w, struct scrub *sb); /* a piece, when it is time for one */
 void scrub_close(struct scrub *sb);
+
+/* heal.c: helper thread, but for heal_suspect (a reader's) and heal_load (at the start). */
+void heal_suspect(struct wal *w, uint64_t number);
+void heal_some(struct wal *w);
+MUST_CHECK int heal_load(struct wal *w, struct err *e);
 
 /* append.c */
 void *append_thread(void *wal);

@@ -4,6 +4,7 @@
  * byte. Run twice it does nothing more; killed anywhere it is finished by the next run. */
 #include "wal/box.h"
 #include "wal/disk.h"
+#include "crc32c.h"
 #include "wal/format.h"
 
 #define SMALL 8192 /* a segment: a header and about twenty records */
@@ -112,11 +113,13 @@ static void append_three(struct world *wd)
         assert_int_equal(v[i].append.result, WAL_DURABLE);
 }
 
+static bool on_disk;
+
 static struct world *make_world(unsigned records)
 {
     struct world *wd = calloc(1, sizeof *wd);
     char shm[] = "/dev/shm/repair-XXXXXX", build[] = "build/repair-XXXXXX", frozen[64];
-    char *dir = mkdtemp(shm); /* thousands of rounds; nothing is synced anyway */
+    char *dir = on_disk ? NULL : mkdtemp(shm); /* thousands of rounds; nothing is synced anyway */
 
     disk_reset(DISK_GOOD, 0);
     init_box(&wd->b, dir ? dir : mkdtemp(build));
@@ -224,11 +227,15 @@ static void map_lsns(const struct file *f, uint64_t *of)
 static const struct flip_row {
     const char *name, *file;
     unsigned char mask;
+    unsigned step;
 } flip_rows[] = {
-    { "case 33: a bit flipped at every byte of the oldest segment", "0000000000000001.wal", 0x10 },
-    { "case 33: a bit flipped at every byte of a middle segment", "0000000000000002.wal", 0x01 },
-    { "case 33: a bit flipped at every byte of the active segment", "0000000000000003.wal", 0x80 },
-    { "case 33: every byte of a middle segment inverted", "0000000000000002.wal", 0xff },
+    { "case 33: a bit flipped at every byte of the oldest segment", "0000000000000001.wal", 0x10,
+      1 },
+    { "case 33: a bit flipped at every byte of a middle segment", "0000000000000002.wal", 0x01, 1 },
+    { "case 33: a bit flipped at every byte of the active segment", "0000000000000003.wal", 0x80,
+      1 },
+    { "case 33: a byte inverted, at every fifth of a middle segment", "0000000000000002.wal", 0xff,
+      5 },
 };
 
 static void flip_one(struct world *wd, const struct flip_row *row, size_t at, uint64_t lsn)
@@ -262,14 +269,341 @@ static void flip(void **state)
     size_t end = used(f->bytes, f->n), hit = 0;
 
     map_lsns(f, of);
-    for (size_t at = 0; at < end; at++) {
-        if (at == 96)
+    for (size_t at = 0; at < end; at += row->step) {
+        if (at >= 96 && at < SEGMENT_HEADER)
             at = SEGMENT_HEADER;
         flip_one(wd, row, at, of[at]);
         hit += of[at] > 0;
     }
-    assert_true(hit > 1000);
+    assert_true(hit > 1000 / row->step);
     free(of);
+    free_world(wd);
+}
+
+/* --- whole segments, and the files beside them -------------------------------------------------
+ */
+
+static void put(struct world *wd, const char *name, const struct file *f)
+{
+    spit(path_of(wd, name), f->bytes, f->n);
+}
+
+static void zap(struct world *wd, const char *name, size_t from, size_t n)
+{
+    struct file *f = file_of(wd, name);
+    char *b = malloc(f->n);
+
+    memcpy(b, f->bytes, f->n);
+    memset(b + from, 0, MIN(n, f->n - from));
+    spit(path_of(wd, name), b, f->n);
+    free(b);
+}
+
+static void flip_in(struct world *wd, const char *name, size_t at)
+{
+    char *b;
+    size_t n = slurp(path_of(wd, name), &b);
+
+    b[at] ^= 0x20;
+    spit(path_of(wd, name), b, n);
+    free(b);
+}
+
+#define ONE "0000000000000001.wal"
+#define TWO "0000000000000002.wal"
+#define THREE "0000000000000003.wal"
+#define FOUR "0000000000000004.wal"
+
+static void middle_missing(struct world *wd)
+{
+    unlink(path_of(wd, TWO));
+}
+
+static void two_missing(struct world *wd)
+{
+    unlink(path_of(wd, TWO));
+    flip_in(wd, THREE, SEGMENT_HEADER + 70); /* the witness of where the missing one ended */
+}
+
+static void swapped(struct world *wd)
+{
+    put(wd, ONE, file_of(wd, TWO));
+    put(wd, TWO, file_of(wd, ONE));
+}
+
+static void duplicated(struct world *wd)
+{
+    put(wd, TWO, file_of(wd, ONE));
+}
+
+static void duplicated_behind(struct world *wd)
+{
+    put(wd, "0000000000000009.wal", file_of(wd, TWO));
+}
+
+/* Of another log: the same bytes with another log id and a right checksum. */
+static void foreign(struct world *wd)
+{
+    struct file *f = file_of(wd, TWO);
+    struct segment_header h;
+    uint8_t *b = malloc(f->n);
+
+    memcpy(b, f->bytes, f->n);
+    assert_int_equal(format_get_segment(b, &h), 0);
+    h.log_id[3] ^= 1;
+    format_put_segment(b, &h);
+    spit(path_of(wd, TWO), (char *)b, f->n);
+    free(b);
+}
+
+static void truncated(struct world *wd)
+{
+    assert_int_equal(truncate(path_of(wd, TWO), 5000), 0);
+}
+
+static void truncated_to_nothing(struct world *wd)
+{
+    assert_int_equal(truncate(path_of(wd, TWO), 0), 0);
+}
+
+static void page_lost(struct world *wd)
+{
+    zap(wd, TWO, SEGMENT_HEADER, 512);
+}
+
+static void header_and_first_sector_lost(struct world *wd)
+{
+    zap(wd, TWO, 0, SEGMENT_HEADER + 512);
+}
+
+static void active_header_lost(struct world *wd)
+{
+    zap(wd, THREE, 0, 512);
+}
+
+static void header_lost(struct world *wd)
+{
+    zap(wd, TWO, 0, SEGMENT_HEADER);
+}
+
+static void spare_damaged(struct world *wd)
+{
+    flip_in(wd, FOUR, 20);
+}
+
+static void spare_lost(struct world *wd)
+{
+    zap(wd, FOUR, 0, SEGMENT_HEADER);
+}
+
+static void sidecar_damaged(struct world *wd)
+{
+    flip_in(wd, "0000000000000001.idx", 100);
+}
+
+static void id_flipped(struct world *wd)
+{
+    flip_in(wd, "id", 12);
+}
+
+static void id_lost(struct world *wd)
+{
+    unlink(path_of(wd, "id"));
+}
+
+static void killed_in_between(struct world *wd)
+{
+    flip_in(wd, TWO, SEGMENT_HEADER + 500);
+    spit(path_of(wd, "repair.tmp"), "half", 4);
+}
+
+/* Both slots say that a sink has everything up to that LSN. */
+static void put_cursor(struct world *wd, uint64_t lsn)
+{
+    uint8_t b[4096 + 48] = "HOOKCUR1";
+
+    format_put64(b + 8, 7);
+    format_put64(b + 16, lsn);
+    format_put32(b + 44, crc32c(0, b, 44));
+    memcpy(b + 4096, b, 48);
+    spit(path_of(wd, "sink-k.cursor"), (char *)b, sizeof b);
+}
+
+static void active_cut(struct world *wd)
+{
+    put_cursor(wd, wd->last);
+    assert_int_equal(truncate(path_of(wd, THREE), SEGMENT_HEADER + 500), 0);
+}
+
+static void active_missing(struct world *wd)
+{
+    unlink(path_of(wd, THREE));
+    unlink(path_of(wd, FOUR));
+}
+
+static void active_missing_before_the_spare(struct world *wd)
+{
+    put_cursor(wd, wd->last);
+    unlink(path_of(wd, THREE));
+}
+
+static void cursor_ahead(struct world *wd)
+{
+    put_cursor(wd, wd->last + 100000);
+}
+
+static void cursor_bad(struct world *wd)
+{
+    put_cursor(wd, wd->last);
+    flip_in(wd, "sink-k.cursor", 20);
+    flip_in(wd, "sink-k.cursor", 4096 + 20);
+}
+
+/* Everything at once. */
+static void all_kinds(struct world *wd)
+{
+    put(wd, ONE, file_of(wd, THREE));
+    put(wd, THREE, file_of(wd, ONE)); /* swapped */
+    flip_in(wd, ONE, SEGMENT_HEADER + 60);
+    flip_in(wd, THREE, 40);
+    unlink(path_of(wd, TWO));
+}
+
+static void nothing(struct world *wd UNUSED)
+{
+}
+
+/* What is lost: the records of which a byte lies in this range of the file. */
+static const struct case_row {
+    const char *name;
+    void (*damage)(struct world *wd);
+    const char *file; /* NULL: nothing is lost */
+    size_t from, to;
+    const char *says;
+    uint64_t skipped; /* LSNs behind the last that nobody knows whether they were given */
+} case_rows[] = {
+    { "case 33: a log without damage is left alone", nothing, NULL, 0, 0, "nothing to repair" },
+    { "case 34: a middle segment is missing", middle_missing, TWO, 0, SMALL, "LSN " },
+    { "case 34: a segment is missing and its successor's opening record is damaged", two_missing,
+      TWO, 0, SMALL, "LSN " },
+    { "case 34: two segments are swapped", swapped, NULL, 0, 0, "under its own number" },
+    { "case 34: a segment is there twice, the second time as another", duplicated, TWO, 0, SMALL,
+      "a copy of another segment; kept as " ONE ".bad" },
+    { "case 34: a copy stands behind the last", duplicated_behind, NULL, 0, 0,
+      "a copy of another segment; kept as " TWO ".bad" },
+    { "case 34: a segment of another log", foreign, TWO, 0, SMALL,
+      "it belongs to another log; kept as " TWO ".bad" },
+    { "case 33: a sealed segment is cut short", truncated, TWO, 5000, SMALL, "LSN " },
+    { "case 33: a sealed segment is empty", truncated_to_nothing, TWO, 0, SMALL, "LSN " },
+    { "case 33: a sector of a sealed segment is zeros", page_lost, TWO, SEGMENT_HEADER,
+      SEGMENT_HEADER + 512, "LSN " },
+    { "case 33: a segment's header is zeros", header_lost, NULL, 0, 0, "no event lost" },
+    { "case 33: a segment's header and its first sector are zeros", header_and_first_sector_lost,
+      TWO, 0, SEGMENT_HEADER + 512, "LSN " },
+    { "case 33: the active segment's header is zeros", active_header_lost, NULL, 0, 0,
+      "no event lost" },
+    { "case 33: the spare's header is damaged", spare_damaged, NULL, 0, 0, "" },
+    { "case 33: the spare's header is zeros", spare_lost, NULL, 0, 0, "nothing in it can be read" },
+    { "case 34: the active segment is cut short of a cursor", active_cut, THREE,
+      SEGMENT_HEADER + 500, SMALL, "LSN " },
+    { "case 34: the active segment is missing", active_missing, THREE, 0, SMALL, "LSN ",
+      SMALL / 56 },
+    { "case 34: the active segment is missing, the spare is not", active_missing_before_the_spare,
+      THREE, 0, SMALL, "LSN ", SMALL / 56 },
+    { "case 34: a cursor is ahead of the log", cursor_ahead, NULL, 0, 0, "LSN 61..100060 lost",
+      100000 },
+    { "case 34: both slots of a cursor are bad", cursor_bad, NULL, 0, 0, "nothing to repair" },
+    { "case 33: several kinds of damage at once", all_kinds, TWO, 0, SMALL, "LSN " },
+    { "case 34: a sidecar is damaged", sidecar_damaged, NULL, 0, 0, "" },
+    { "case 33: the file id is damaged", id_flipped, NULL, 0, 0, "id: it was damaged" },
+    { "case 34: the file id is missing", id_lost, NULL, 0, 0, "id: made anew" },
+    { "case 33: a repair was killed", killed_in_between, TWO, SEGMENT_HEADER + 500,
+      SEGMENT_HEADER + 501, "LSN " },
+};
+
+static void lost_of(struct world *wd, const struct case_row *row, uint64_t lost[MOST])
+{
+    struct file *f = row->file ? file_of(wd, row->file) : NULL;
+    uint64_t *of = f ? calloc(f->n, sizeof *of) : NULL;
+    size_t n = 0;
+
+    memset(lost, 0, MOST * sizeof *lost);
+    if (f)
+        map_lsns(f, of);
+    for (size_t at = row->from; f && at < MIN(row->to, f->n); at++)
+        if (of[at] && (!n || lost[n - 1] != of[at]))
+            lost[n++] = of[at];
+    free(of);
+}
+
+static void one_case(void **state)
+{
+    const struct case_row *row = *state;
+    struct world *wd = make_world(60);
+    uint64_t lost[MOST];
+    struct one o;
+    struct err e;
+
+    lost_of(wd, row, lost);
+    restore(wd);
+    row->damage(wd);
+    if (repair(wd, &e) || !said(wd, row->says))
+        broken("%s: %s\n# %s", row->name, e.text, wd->out);
+    if (repair(wd, &e) || !said(wd, "nothing to repair"))
+        broken("the second time: %s\n# %s", e.text, wd->out);
+    check_after(wd, row->name, lost);
+    open_log(&wd->b); /* the next LSN was never given */
+    append(&wd->b, &o, "", "more", false);
+    assert_true(o.append.lsn > wd->last);
+    assert_true(o.append.lsn <= wd->last + row->skipped + 1);
+    wal_close(wd->b.wal);
+    wd->b.wal = NULL;
+    free_world(wd);
+}
+
+/* --- the repair itself is cut off ----------------------------------------------------------------
+ */
+
+static const struct cut_row {
+    const char *name;
+    enum disk_mode mode;
+} cut_rows[] = {
+    { "case 26: a repair is killed before the n-th call", DISK_DEAD },
+    { "case 27: the power fails at the n-th call of a repair", DISK_POWER },
+    { "case 29: the n-th call of a repair fails", DISK_EIO },
+    { "case 29: the n-th read or write of a repair is short", DISK_SHORT },
+    { "case 30: the disk is full from the n-th call of a repair on", DISK_FULL },
+};
+
+static void cut(void **state)
+{
+    const struct cut_row *row = *state;
+    struct world *wd;
+    uint64_t lost[MOST];
+    unsigned n = 0, finished = 0;
+    struct err e;
+    bool hit;
+
+    on_disk = row->mode == DISK_POWER; /* names are taken back within one file system */
+    wd = make_world(60);
+    lost_of(wd, &(struct case_row){ .file = TWO, .to = SMALL }, lost);
+    do {
+        char what[64];
+        snprintf(what, sizeof what, "call %u", ++n);
+        restore(wd);
+        all_kinds(wd);
+        disk_reset(row->mode, n);
+        finished += repair(wd, &e) == 0;
+        hit = disk.hit;
+        disk_settle();
+        disk_reset(DISK_GOOD, 0);
+        if (repair(wd, &e))
+            broken("%s: %s\n# %s", what, e.text, wd->out);
+        check_after(wd, what, lost);
+    } while (hit);
+    assert_true(n > 100);
+    assert_true(finished > 0);
+    on_disk = false;
     free_world(wd);
 }
 
@@ -278,5 +612,5 @@ int main(void)
     log_init(LOG_TEXT, LOG_ERROR);
     if (!freopen("/dev/null", "w", stderr))
         return 1;
-    return T_TABLE(flip_rows, flip);
+    return T_TABLE(case_rows, one_case) + T_TABLE(cut_rows, cut) + T_TABLE(flip_rows, flip);
 }
