@@ -26,6 +26,7 @@ struct world {
     uint64_t last; /* LSN */
     char *out;     /* what the repair said */
     size_t out_n;
+    bool owned;
 };
 
 static void clear(struct world *wd)
@@ -139,8 +140,20 @@ static struct world *make_world(unsigned records)
     return wd;
 }
 
-static void free_world(struct world *wd)
+/* One for all rows: each begins with the files as they were. */
+static struct world *shared_world(void)
 {
+    static struct world *wd;
+
+    return wd ? wd : (wd = make_world(60));
+}
+
+static void let_go(struct world *wd)
+{
+    if (!wd->owned) {
+        clear(wd);
+        return;
+    }
     clear(wd);
     rmdir(wd->b.dir);
     for (size_t i = 0; i < wd->n; i++)
@@ -263,7 +276,7 @@ static void flip_one(struct world *wd, const struct flip_row *row, size_t at, ui
 static void flip(void **state)
 {
     const struct flip_row *row = *state;
-    struct world *wd = make_world(60);
+    struct world *wd = shared_world();
     struct file *f = file_of(wd, row->file);
     uint64_t *of = calloc(f->n, sizeof *of);
     size_t end = used(f->bytes, f->n), hit = 0;
@@ -277,7 +290,7 @@ static void flip(void **state)
     }
     assert_true(hit > 1000 / row->step);
     free(of);
-    free_world(wd);
+    let_go(wd);
 }
 
 /* --- whole segments, and the files beside them -------------------------------------------------
@@ -539,7 +552,7 @@ static void lost_of(struct world *wd, const struct case_row *row, uint64_t lost[
 static void one_case(void **state)
 {
     const struct case_row *row = *state;
-    struct world *wd = make_world(60);
+    struct world *wd = shared_world();
     uint64_t lost[MOST];
     struct one o;
     struct err e;
@@ -558,7 +571,125 @@ static void one_case(void **state)
     assert_true(o.append.lsn <= wd->last + row->skipped + 1);
     wal_close(wd->b.wal);
     wd->b.wal = NULL;
-    free_world(wd);
+    let_go(wd);
+}
+
+/* --- what was lost can be sent again -------------------------------------------------------------
+ */
+
+static const struct again_row {
+    const char *name;
+    bool delivered;
+    enum wal_result want;
+} again_rows[] = {
+    { "an event that was lost before it was delivered can be sent again", false, WAL_DURABLE },
+    { "an event that was lost after it was delivered is a repeat", true, WAL_DUPLICATE },
+};
+
+static void again(void **state)
+{
+    const struct again_row *row = *state;
+    struct world *wd = shared_world();
+    struct file *f = file_of(wd, ONE);
+    char *at = memmem(f->bytes, f->n, "body-00005", 10);
+    struct one o;
+    struct err e;
+
+    restore(wd);
+    if (row->delivered)
+        put_cursor(wd, wd->last);
+    flip_in(wd, ONE, (size_t)(at - f->bytes));
+    if (repair(wd, &e) || !said(wd, "LSN 5 lost"))
+        broken("%s\n# %s", e.text, wd->out);
+    open_log(&wd->b);
+    append(&wd->b, &o, "id-5", "again", true);
+    assert_int_equal(o.append.result, row->want);
+    append(&wd->b, &o, "id-6", "again", true);
+    assert_int_equal(o.append.result, WAL_DUPLICATE);
+    assert_int_equal(o.append.lsn, 6);
+    wal_close(wd->b.wal);
+    wd->b.wal = NULL;
+    let_go(wd);
+}
+
+/* --- what cannot be repaired is not touched ------------------------------------------------------
+ */
+
+static void empty(struct world *wd)
+{
+    clear(wd);
+}
+
+static void only_a_cursor(struct world *wd)
+{
+    clear(wd);
+    put(wd, "id", file_of(wd, "id"));
+    put_cursor(wd, 20);
+}
+
+static void newer_format(struct world *wd)
+{
+    struct file *f = file_of(wd, TWO);
+    struct segment_header h;
+    uint8_t head[SEGMENT_HEADER];
+
+    assert_int_equal(format_get_segment((const uint8_t *)f->bytes, &h), 0);
+    h.format = h.min_reader = FORMAT_VERSION + 1;
+    format_put_segment(head, &h);
+    spit(path_of(wd, TWO), (char *)head, sizeof head);
+}
+
+static void id_of_another_log(struct world *wd)
+{
+    struct file *f = file_of(wd, "id");
+    uint8_t b[44];
+
+    memcpy(b, f->bytes, sizeof b);
+    b[9] ^= 1;
+    format_put32(b + 40, crc32c(0, b, 40));
+    spit(path_of(wd, "id"), (char *)b, sizeof b);
+}
+
+static const struct refuse_row {
+    const char *name;
+    void (*damage)(struct world *wd);
+    enum exit_code code;
+    const char *says;
+} refuse_rows[] = {
+    { "case 35: no log is there to be repaired", empty, EXIT_IO, "no log in" },
+    { "case 34: cursors without a segment", only_a_cursor, EXIT_DAMAGED, "no segment is left" },
+    { "case 35: a newer format is not repaired", newer_format, EXIT_BAD_CONFIG, "has format 2" },
+    { "case 34: all segments are of another log", id_of_another_log, EXIT_DAMAGED, "remove id" },
+};
+
+static unsigned count_files(struct world *wd)
+{
+    DIR *d = opendir(wd->b.dir);
+    struct dirent *f;
+    unsigned n = 0;
+
+    while ((f = readdir(d)))
+        n += f->d_type == DT_REG && strcmp(f->d_name, "lock");
+    closedir(d);
+    return n;
+}
+
+static void refuse(void **state)
+{
+    const struct refuse_row *row = *state;
+    struct world *wd = shared_world();
+    unsigned files;
+    struct err e;
+
+    restore(wd);
+    row->damage(wd);
+    files = count_files(wd);
+    assert_int_equal(repair(wd, &e), -1);
+    assert_int_equal(e.code, row->code);
+    if (!strstr(e.text, row->says))
+        broken("%s", e.text);
+    assert_int_equal(count_files(wd), files);
+    let_go(wd);
 }
 
 /* --- the repair itself is cut off ----------------------------------------------------------------
@@ -585,7 +716,8 @@ static void cut(void **state)
     bool hit;
 
     on_disk = row->mode == DISK_POWER; /* names are taken back within one file system */
-    wd = make_world(60);
+    wd = on_disk ? make_world(60) : shared_world();
+    wd->owned = on_disk;
     lost_of(wd, &(struct case_row){ .file = TWO, .to = SMALL }, lost);
     do {
         char what[64];
@@ -604,13 +736,19 @@ static void cut(void **state)
     assert_true(n > 100);
     assert_true(finished > 0);
     on_disk = false;
-    free_world(wd);
+    let_go(wd);
 }
 
 int main(void)
 {
+    int failed;
+
     log_init(LOG_TEXT, LOG_ERROR);
     if (!freopen("/dev/null", "w", stderr))
         return 1;
-    return T_TABLE(case_rows, one_case) + T_TABLE(cut_rows, cut) + T_TABLE(flip_rows, flip);
+    failed = T_TABLE(case_rows, one_case) + T_TABLE(again_rows, again) +
+             T_TABLE(refuse_rows, refuse) + T_TABLE(cut_rows, cut) + T_TABLE(flip_rows, flip);
+    shared_world()->owned = true;
+    let_go(shared_world());
+    return failed;
 }
