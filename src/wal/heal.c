@@ -100,7 +100,7 @@ static bool take_suspect(struct wal *w, struct heal *h, struct marker *before)
         if (!s->suspect || (s->waits_for_lsn > h->delivered_lsn && !quarantine))
             continue;
         roll |= !s->sealed && quarantine;
-        if (!s->sealed || !s->first_lsn)
+        if (!s->sealed || !s->has_sidecar) /* whose keys are forgotten with what is lost */
             continue;
         found = true;
         s->suspect = false;
