@@ -49,7 +49,7 @@ int heal_load(struct wal *w, struct err *e)
     if (io_list(w->dir, &names, &n))
         return err_errno(e, EXIT_IO, "wal: list folder %s", w->dir);
     for (size_t i = 0; i < n; i++)
-        if (strstr(names[i], ".bad") && quarantine_read(w->dir, names[i], &l))
+        if (quarantine_read(w->dir, names[i], &l))
             remember(w, &l, names[i]);
     file_names_free(names, n);
     return 0;

@@ -2,8 +2,9 @@
 /* The files that keep what was damaged, NUMBER-OFFSET.bad: for a look, and for the one who can read
  * more out of them. They name the LSNs that were lost, and stay until somebody removes them.
  *
- *   0 magic, 8 segment, 16 offset, 24 bytes kept, 32 first and 40 last LSN lost (0: none), 48 CRC
- * of what stands before and of the bytes, 52 zero; the bytes from 56 on */
+ *   0 magic, 8 segment, 16 offset, 24 bytes kept, 32 first and 40 last LSN lost (0: none),
+ *   48 CRC of what stands before, 52 CRC of the bytes; the bytes from 56 on */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,11 +14,6 @@
 
 #define HEAD 56
 static const char magic[8] = "HOOKBAD1";
-
-static uint32_t checksum(const uint8_t *b, size_t n)
-{
-    return crc32c(crc32c(0, b, 48), b + HEAD, n - HEAD);
-}
 
 static void encode(uint8_t *b, const struct loss *l, const uint8_t *bytes)
 {
@@ -29,7 +25,8 @@ static void encode(uint8_t *b, const struct loss *l, const uint8_t *bytes)
     format_put64(b + 32, l->first_lsn);
     format_put64(b + 40, l->last_lsn);
     memcpy(b + HEAD, bytes, (size_t)l->bytes);
-    format_put32(b + 48, checksum(b, HEAD + (size_t)l->bytes));
+    format_put32(b + 48, crc32c(0, b, 48));
+    format_put32(b + 52, crc32c(0, bytes, (size_t)l->bytes));
 }
 
 /* A repair that was killed keeps the same bytes again; other bytes of the same place get a name of
@@ -62,20 +59,20 @@ int quarantine_keep(const char *dir, const struct loss *l, const uint8_t *bytes,
 bool quarantine_read(const char *dir, const char *name, struct loss *l)
 {
     struct err ignored = ERR_INIT;
-    char *text;
-    const uint8_t *b;
+    char *path = file_path(dir, name);
+    int fd = strstr(name, ".bad") ? io_open(path, O_RDONLY, 0) : -1;
+    uint8_t b[HEAD];
+    size_t got = 0;
     bool good;
-    size_t n;
 
-    if (file_slurp(dir, name, &text, &n, &ignored))
-        return false;
-    b = (const uint8_t *)text;
-    good = n >= HEAD && !memcmp(b, magic, 8) && format_get64(b + 24) == n - HEAD &&
-           format_get32(b + 48) == checksum(b, n);
+    good = fd >= 0 && !file_read(fd, path, b, sizeof b, 0, &got, &ignored) && got == sizeof b &&
+           !memcmp(b, magic, 8) && format_get32(b + 48) == crc32c(0, b, 48);
     if (good)
         *l = (struct loss){ format_get64(b + 8), format_get64(b + 16), format_get64(b + 24),
                             format_get64(b + 32), format_get64(b + 40) };
-    free(text);
+    if (fd >= 0)
+        io_close(fd);
+    free(path);
     return good;
 }
 

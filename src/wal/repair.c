@@ -309,7 +309,7 @@ static void sum_up(struct repair *rp)
         return;
     for (size_t i = 0; i < n; i++) {
         struct loss l;
-        if (!strstr(names[i], ".bad") || !quarantine_read(rp->w->dir, names[i], &l) || !l.first_lsn)
+        if (!quarantine_read(rp->w->dir, names[i], &l) || !l.first_lsn)
             continue;
         lost += l.last_lsn - l.first_lsn + 1;
         print_lsns(rp->out, &l);

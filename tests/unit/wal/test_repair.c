@@ -692,6 +692,60 @@ static void refuse(void **state)
     let_go(wd);
 }
 
+/* --- anything, anywhere -------------------------------------------------------------------------
+ */
+
+/* Some pieces of some segments overwritten, whole headers among them. Marks what they hit. */
+static void scribble(struct world *wd, unsigned *seed, bool *hit)
+{
+    static const char *const names[] = { ONE, TWO, THREE };
+
+    for (int pieces = 1 + rand_r(seed) % 3; pieces--;) {
+        struct file *f = file_of(wd, names[rand_r(seed) % 3]);
+        uint64_t *of = calloc(f->n, sizeof *of);
+        size_t from = (size_t)rand_r(seed) % f->n, n = 1u << rand_r(seed) % 13;
+        char *b, with = (char)(rand_r(seed) % 2 ? 0 : rand_r(seed));
+        size_t size = slurp(path_of(wd, f->name), &b);
+        map_lsns(f, of);
+        for (size_t at = from; at < MIN(from + n, size); at++) {
+            if (of[at] && b[at] != with)
+                hit[of[at]] = true;
+            b[at] = with;
+        }
+        spit(path_of(wd, f->name), b, size);
+        free(of);
+        free(b);
+    }
+}
+
+static void case33_anything_anywhere(void **state UNUSED)
+{
+    struct world *wd = shared_world();
+    unsigned all = 0;
+
+    for (unsigned round = 1; round <= 1000; round++) {
+        bool hit[MOST] = { false };
+        uint64_t lost[MOST] = { 0 };
+        unsigned seed = round, n = 0;
+        char what[64];
+        struct err e;
+
+        snprintf(what, sizeof what, "seed %u", round);
+        restore(wd);
+        put_cursor(wd, wd->last);
+        scribble(wd, &seed, hit);
+        for (uint64_t lsn = 1; lsn <= wd->last; lsn++)
+            if (hit[lsn])
+                lost[n++] = lsn;
+        all += n;
+        if (repair(wd, &e))
+            broken("%s: %s\n# %s", what, e.text, wd->out);
+        check_after(wd, what, lost);
+    }
+    assert_true(all > 500);
+    let_go(wd);
+}
+
 /* --- the repair itself is cut off ----------------------------------------------------------------
  */
 
@@ -741,13 +795,15 @@ static void cut(void **state)
 
 int main(void)
 {
+    static const struct CMUnitTest tests[] = { cmocka_unit_test(case33_anything_anywhere) };
     int failed;
 
     log_init(LOG_TEXT, LOG_ERROR);
     if (!freopen("/dev/null", "w", stderr))
         return 1;
     failed = T_TABLE(case_rows, one_case) + T_TABLE(again_rows, again) +
-             T_TABLE(refuse_rows, refuse) + T_TABLE(cut_rows, cut) + T_TABLE(flip_rows, flip);
+             T_TABLE(refuse_rows, refuse) + T_TABLE(cut_rows, cut) + T_RUN(tests) +
+             T_TABLE(flip_rows, flip);
     shared_world()->owned = true;
     let_go(shared_world());
     return failed;
