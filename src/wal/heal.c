@@ -6,6 +6,7 @@
  * every sink has what is lost with it. Else the segment stays as it is and the sink that needs it
  * stops there. The active segment is sealed first: only its writer may touch it. Readers hold the
  * old file until they ask again, and then find the new one. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -218,7 +219,9 @@ void heal_some(struct wal *w)
                        .arg = &h };
     path = segment_path(w, h.seg.number);
     fd = io_open(path, O_RDONLY, 0);
-    if (heal_file(&h, fd, &m, &e)) {
+    if (fd < 0 && errno != ENOENT) /* nothing is known of what is in it */
+        err_errno(&e, EXIT_IO, "wal: open %s", path);
+    if (e.text[0] || heal_file(&h, fd, &m, &e)) {
         log_error("a damaged segment could not be mended", KU("number", h.seg.number),
                   KS("reason", e.text));
         leave(w, h.seg.number, UINT64_MAX);

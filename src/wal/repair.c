@@ -160,8 +160,9 @@ static int fill_missing(struct repair *rp, size_t i, uint64_t last, const struct
     struct place *p = &rp->v[i];
     const struct place *next = i < rp->last ? p + 1 : NULL;
     struct marker closing = { MARKER_CLOSING, p->number, last, 0, 0 };
-    struct mend m = { .first_lsn = opening->last_lsn + 1, .last_lsn = last, .opening = opening };
+    struct mend m = { .first_lsn = opening->last_lsn + 1, .last_lsn = last };
 
+    m.opening = p->number == 1 ? NULL : opening;
     m.end = SEGMENT_HEADER + BATCH_HEADER + MARKER_BYTES +
             (last > opening->last_lsn ? RECORD_HEADER + 8 : 0);
     if (next && next->opened) {

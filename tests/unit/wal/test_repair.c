@@ -399,6 +399,17 @@ static void header_lost(struct world *wd)
     zap(wd, TWO, 0, SEGMENT_HEADER);
 }
 
+static void first_all_zeros(struct world *wd)
+{
+    zap(wd, ONE, 0, SMALL);
+}
+
+static void first_and_second_all_zeros(struct world *wd)
+{
+    zap(wd, ONE, 0, SMALL);
+    zap(wd, TWO, 0, 100);
+}
+
 static void spare_damaged(struct world *wd)
 {
     flip_in(wd, FOUR, 20);
@@ -515,6 +526,9 @@ static const struct case_row {
       TWO, 0, SEGMENT_HEADER + 512, "LSN " },
     { "case 33: the active segment's header is zeros", active_header_lost, NULL, 0, 0,
       "no event lost" },
+    { "case 33: the oldest segment is zeros", first_all_zeros, ONE, 0, SMALL, "LSN " },
+    { "case 33: the oldest segment is zeros, the next one's header too", first_and_second_all_zeros,
+      ONE, 0, SMALL, "LSN " },
     { "case 33: the spare's header is damaged", spare_damaged, NULL, 0, 0, "" },
     { "case 33: the spare's header is zeros", spare_lost, NULL, 0, 0, "nothing in it can be read" },
     { "case 34: the active segment is cut short of a cursor", active_cut, THREE,
