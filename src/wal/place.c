@@ -189,7 +189,7 @@ static int set_aside(struct repair *rp, const char *name, const char *as, const 
  * were swapped can both go home. */
 static int step_aside(struct repair *rp, const char *name, struct err *e)
 {
-    struct segment_header h;
+    struct segment_header h = { .number = 0 };
     uint64_t number;
     char stray[32];
     int rc;
@@ -215,7 +215,7 @@ static int step_aside(struct repair *rp, const char *name, struct err *e)
 
 static int go_home(struct repair *rp, const char *name, struct err *e)
 {
-    struct segment_header h;
+    struct segment_header h = { .number = 0 };
     uint64_t number;
     char home[32];
     int rc;
