@@ -77,6 +77,8 @@ static double value_of(const struct delivery *d, int family)
         return (double)counter_get(&d->gone);
     case 9:
         return (double)counter_get(&d->states_lost);
+    case 10:
+        return (double)counter_get(&d->lost);
     default:
         return is_blocked(d);
     }
@@ -110,6 +112,8 @@ void delivery_metrics(struct delivery *const *d, size_t n, struct buf *out)
           "Records that were trimmed before this sink read them." },
         { "hookline_sink_state_lost_total", "counter",
           "Times that the state kept in the sink was gone." },
+        { "hookline_sink_lost_total", "counter",
+          "Damaged records that were set aside before this sink read them." },
         { "hookline_sink_blocked", "gauge", "1 while somebody has to mend something." },
     };
 

@@ -70,7 +70,7 @@ struct delivery {
     char reason[512];
     struct buf warnings; /* items of a JSON array */
     struct retry_count retries[REASONS];
-    struct counter delivered, gone, states_lost, replayed;
+    struct counter delivered, gone, lost, states_lost, replayed;
     atomic_bool full;
     struct progress passed_out;
     _Atomic uint64_t lag_events, dead_n, dead_bytes, dead_total;

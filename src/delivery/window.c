@@ -255,6 +255,9 @@ static void push(struct delivery *d, const struct record *rec, struct wal_map *h
                           .bytes = rec->body.n + rec->headers.n + 256 };
     d->bytes += en->bytes;
     d->n++;
+    if (rec->kind ==
+        RECORD_LOST) /* named where it was set aside; which sink it was for is unknown */
+        counter_add(&d->lost, 1);
     if (matches)
         d->unsent = !hand_over(d, en);
 }
