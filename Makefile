@@ -118,7 +118,7 @@ bench:
 	@tests/bench/run
 long: all examples $(SIM)
 	@$(SIM) --seed $$(date +%s) --images 3000000
-	@ROUNDS=50 HOOKLINE=build/hookline tests/run e2e
+	@LONG=1 ROUNDS=50 HOOKLINE=build/hookline tests/run e2e
 install: all
 	install -D build/hookline $(DESTDIR)$(PREFIX)/bin/hookline
 	install -D -m 644 hookline.1 $(DESTDIR)$(PREFIX)/share/man/man1/hookline.1

@@ -326,7 +326,7 @@ static unsigned active_number(struct box *b)
 }
 
 /* case 33: delivered, retained: found by the scrub, set aside, and nothing else changes. */
-static void case33_delivered_damage_is_quarantined(void **state)
+static void delivered_damage_is_quarantined(void **state)
 {
     struct box *b = *state;
     struct err e = ERR_INIT;
@@ -347,7 +347,7 @@ static void case33_delivered_damage_is_quarantined(void **state)
 }
 
 /* case 33: met by a reader, sealed or active; what is lost is told and the rest goes on. */
-static void case33_quarantine_while_running(void **state)
+static void quarantine_while_running(void **state)
 {
     struct box *b = *state;
     struct buf json = BUF_INIT;
@@ -373,7 +373,7 @@ static void case33_quarantine_while_running(void **state)
 }
 
 /* case 33: a start that meets damage goes on, with the LSNs named. */
-static void case33_quarantine_at_a_start(void **state)
+static void quarantine_at_a_start(void **state)
 {
     struct box *b = *state;
     char frozen[64];
@@ -397,7 +397,7 @@ static void case33_quarantine_at_a_start(void **state)
 }
 
 /* case 33: under `refuse` nothing is touched that a sink waits for. */
-static void case33_refuse_leaves_it(void **state)
+static void refuse_leaves_it(void **state)
 {
     struct box *b = *state;
     struct wal_info i;
@@ -416,7 +416,7 @@ static void case33_refuse_leaves_it(void **state)
 
 /* case 33: a disk error under a mapping arrives as a signal; here it is a file that has become
  * shorter. It is damage like any other. */
-static void case33_a_disk_error_under_a_mapping(void **state)
+static void a_disk_error_under_a_mapping(void **state)
 {
     struct box *b = *state;
     uint64_t last;
@@ -472,17 +472,17 @@ static void a_damaged_spare_is_made_anew(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        T(flip_a_sealed_segment),
-        T(flip_the_active_segment),
-        T(case33_delivered_damage_is_quarantined),
-        T(case33_quarantine_while_running),
-        T(case33_quarantine_at_a_start),
-        T(case33_refuse_leaves_it),
-        T(case33_a_disk_error_under_a_mapping),
-        T(damage_at_the_head_stops_no_start),
+        CASE("case 33: a byte of a sealed segment", flip_a_sealed_segment),
+        CASE("case 33: a byte of the active segment", flip_the_active_segment),
+        CASE("case 33: delivered damage is quarantined", delivered_damage_is_quarantined),
+        CASE("case 33: quarantine while running", quarantine_while_running),
+        CASE("case 33: quarantine at a start", quarantine_at_a_start),
+        CASE("case 33: refuse leaves it", refuse_leaves_it),
+        CASE("case 33: a disk error under a mapping", a_disk_error_under_a_mapping),
+        CASE("case 33: damage at the head stops no start", damage_at_the_head_stops_no_start),
         T(a_damaged_spare_is_made_anew),
-        T(flip_behind_a_clean_stop),
-        T(flip_a_recovered_tail),
+        CASE("case 33: a byte behind a clean stop", flip_behind_a_clean_stop),
+        CASE("case 33: a byte of a recovered tail", flip_a_recovered_tail),
     };
 
     log_init(LOG_TEXT, LOG_ERROR);
