@@ -119,6 +119,7 @@ bench:
 long: all examples $(SIM)
 	@$(SIM) --seed $$(date +%s) --images 3000000
 	@LONG=1 ROUNDS=50 HOOKLINE=build/hookline tests/run e2e
+	@HOOKLINE=build/hookline tests/run long
 install: all
 	install -D build/hookline $(DESTDIR)$(PREFIX)/bin/hookline
 	install -D -m 644 hookline.1 $(DESTDIR)$(PREFIX)/share/man/man1/hookline.1
