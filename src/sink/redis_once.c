@@ -123,8 +123,10 @@ static void judge(struct redis *r, struct redis_stream *s, struct span text)
         return;
     }
     buf_free(&reason);
-    if (!s->found)
+    if (!s->found) {
         owner->mark(owner->arg, owner->cursor(owner->arg), &mark);
+        s->known = false; /* what lost the mark may have lost that too */
+    }
     free(s->expected);
     free(s->wanted);
     s->expected = span_dup(text);

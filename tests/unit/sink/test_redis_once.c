@@ -420,15 +420,19 @@ static void state_lost_goes_on_from_the_cursor(void **state UNUSED)
 {
     struct event_base *base = event_base_new();
     struct owner o;
+    redisReply *reply;
 
     owner_open(&o, base, server.socket, "one", "");
     o.last = 5;
     TURN(&o, over(&o));
-    run("DEL hookline:{one}:" LOGID);
+    run("DEL hookline:{one}:" LOGID " hookline:{t}:" LOGID ":streams");
     o.last = LAST;
     TURN(&o, over(&o));
     assert_true(o.running && !o.found_one); /* the owner reports it */
     holds("one", 1, 1, LAST);
+    reply = redisCommand(server.c, "HEXISTS hookline:{t}:" LOGID ":streams one");
+    assert_int_equal(reply->integer, 1); /* the next start looks after it */
+    freeReplyObject(reply);
     owner_close(&o);
     event_base_free(base);
 }
