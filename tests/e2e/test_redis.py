@@ -50,9 +50,9 @@ def kills(rounds=ROUNDS):
         stop_all(h, redis)
 
 
-def replicated():
-    """A master, a replica, and a hookline that reaches whom a link points to."""
-    options = ('--port', '0', '--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1')
+def replicated(*more):
+    """A master, a replica, and a link that hookline follows to one of them."""
+    options = (*more, '--port', '0', '--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1')
     master, replica = Redis(*options), Redis(*options)
     for r in (master, replica):
         r.port = free_port()
@@ -94,7 +94,7 @@ def promoted_without_the_tail():
 
 def waits_for_replicas():
     """wait: the cursor stands while the replica is away, and goes on behind it; no event is sent again meanwhile"""
-    master, replica, link = replicated()
+    master, replica, link = replicated('--appendonly', 'yes')  # WAITAOF where the server has it
     h = Hookline(sink(f'unix:{link}', more=', wait: { replicas: 1, timeout: 100ms }') + '\n' +
                  sink(f'unix:{link}', ', stream: once', ', delivery: exactly-once, wait: { replicas: 1, timeout: 100ms }'
                       ).replace('  r:', '  o:')).start()
