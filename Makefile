@@ -105,6 +105,7 @@ bench:
 	@tests/bench/run
 long: all examples
 	@ROUNDS=50 HOOKLINE=build/hookline tests/run e2e
+	@HOOKLINE=build/hookline tests/run long
 install: all
 	install -D build/hookline $(DESTDIR)$(PREFIX)/bin/hookline
 	install -D -m 644 hookline.1 $(DESTDIR)$(PREFIX)/share/man/man1/hookline.1

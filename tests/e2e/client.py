@@ -115,12 +115,14 @@ def parse_replies(data, heads=()):
 
 
 class Load:
-    """Some connections that send distinct signed webhooks until told to stop or `total` are sent."""
+    """Some connections that send distinct signed webhooks until told to stop or `total` are sent, each with `gap` seconds
+    between two on the average."""
 
-    def __init__(self, port, connections=16, total=None, keys=50):
-        self.port, self.total, self.keys = port, total, keys
+    def __init__(self, port, connections=16, total=None, keys=50, gap=0):
+        self.port, self.total, self.keys, self.gap = port, total, keys, gap
         self.sent, self.acked, self.lock = {}, {}, threading.Lock()
         self.refused, self.faults = {}, []
+        self.name = random.randbytes(6).hex()
         self.next, self.stopping, self.going = 0, False, threading.Event()
         self.going.set()
         self.threads = [threading.Thread(target=self.run) for _ in range(connections)]
@@ -134,7 +136,7 @@ class Load:
                 return None
             n = self.next
             self.next += 1
-        ident = f'msg_{id(self):x}_{n}'
+        ident = f'msg_{self.name}_{n}'
         body = json.dumps({'type': 'batch.succeeded', 'n': n, 'pad': 'x' * random.randrange(400),
                            'data': {'id': f'job-{n % self.keys}'}}).encode()
         with self.lock:
@@ -145,6 +147,7 @@ class Load:
         c = None
         while (one := self.make()):
             ident, body = one
+            time.sleep(random.uniform(0, 2 * self.gap))
             try:
                 c = c or Connection(self.port)
                 r = c.ask(signed(ident, body))
