@@ -41,6 +41,12 @@ def until(what, check, seconds=60):
     raise TimeoutError(f'{what}: not within {seconds} s')
 
 
+def memory(pid):
+    """RssAnon + RssShmem in bytes: the mapped log is not in it."""
+    with open(f'/proc/{pid}/status') as f:
+        return sum(int(line.split()[1]) * 1024 for line in f if line.startswith(('RssAnon', 'RssShmem')))
+
+
 class Process:
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix='hookline-e2e-')
@@ -206,6 +212,19 @@ broker.heartbeat.interval.ms=500
                      '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', '-cp', self.jars + '/*']
         subprocess.run([*self.java, 'kafka.tools.StorageTool', 'format', '-t', 'MkU3OEVBNTcwNTJENDM2Qg', '-c',
                         self.properties], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.archive()
+
+    def archive(self):
+        """Java's archive of loaded classes, made once: a broker starts in half the time."""
+        path = self.jars + '.jsa'
+        if not os.path.exists(path):
+            plain, self.java = self.java, [self.java[0], f'-XX:ArchiveClassesAtExit={self.dir}/classes.jsa', *self.java[1:]]
+            self.start()
+            self.stop()
+            self.java = plain
+            shutil.move(f'{self.dir}/classes.jsa', path + f'.{os.getpid()}')
+            os.replace(path + f'.{os.getpid()}', path)
+        self.java.insert(1, f'-XX:SharedArchiveFile={path}')
 
     def fetch(self):
         if not shutil.which('mvn'):
