@@ -149,6 +149,7 @@ static void make_loop(struct delivery *d)
 static int open_all(struct delivery *d, bool first_sinks, struct err *e)
 {
     const struct sink_owner owner = window_owner(d);
+    int mode_before = wal_cursor_mode(d->wal, d->name);
     uint64_t from = 0;
     bool changed;
 
@@ -158,8 +159,10 @@ static int open_all(struct delivery *d, bool first_sinks, struct err *e)
                         from, &d->cursor, &changed, e))
         return -1;
     if (changed)
-        log_info("the sink has a new destination; it goes on from its cursor", KS("sink", d->name));
-    if (filter_remember(d->wal, d->name, d->cfg, e))
+        log_info("the sink has a new destination or mode; it goes on from its cursor",
+                 KS("sink", d->name));
+    if (filter_remember(d->wal, d->name, d->cfg, e) ||
+        resume_open(d, mode_before, changed && mode_before == d->cfg->delivery, e))
         return -1;
     d->passed = d->counted = wal_cursor_lsn(d->cursor);
     atomic_store(&d->passed_out, d->passed);
@@ -168,8 +171,8 @@ static int open_all(struct delivery *d, bool first_sinks, struct err *e)
         wal_dead_open(d->wal, d->name, DEAD_BYTES, &d->dead, e))
         return -1;
     atomic_store(&d->dead_n, wal_dead_count(d->dead));
-    d->sink = sink_type_of(d->cfg)->open(d->name, d->cfg, wal_log_id(d->wal), d->max_body, d->base,
-                                         &owner, e);
+    d->sink = sink_type_of(d->cfg)->open(d->name, d->cfg, wal_log_id(d->wal), d->epoch, d->max_body,
+                                         d->base, &owner, e);
     return d->sink ? 0 : -1;
 }
 

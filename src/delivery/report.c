@@ -70,6 +70,8 @@ static double value_of(const struct delivery *d, int family)
         return (double)d->dead_n;
     case 6:
         return (double)counter_get(&d->gone);
+    case 7:
+        return (double)counter_get(&d->states_lost);
     default:
         return is_blocked(d);
     }
@@ -98,6 +100,8 @@ void delivery_metrics(struct delivery *const *d, size_t n, struct buf *out)
         { "hookline_dead_events", "gauge", "Events in the dead-letter log." },
         { "hookline_sink_gone_total", "counter",
           "Records that were trimmed before this sink read them." },
+        { "hookline_sink_state_lost_total", "counter",
+          "Times that the state kept in the sink was gone." },
         { "hookline_sink_blocked", "gauge", "1 while somebody has to mend something." },
     };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of this room share: delivery.c the thread and its life, window.c what is read,
- * sent and reported, report.c what is shown, retire.c sinks that left the configuration. */
+ * sent and reported, resume.c where exactly once goes on, report.c what is shown, retire.c sinks
+ * that left the configuration. */
 #pragma once
 
 #include <event2/event_struct.h>
@@ -13,7 +14,7 @@ struct entry {
     struct record rec;
     struct wal_map *hold;
     size_t bytes;
-    bool matches, sent, done, again;
+    bool matches, sent, done, again, dead;
 };
 
 struct retry_count {
@@ -46,7 +47,12 @@ struct delivery {
     unsigned attempt;
     bool unsent; /* the newest of the ring: the sink had no room for it */
     bool sink_full, waiting_retry, damaged, dead_full, pumping;
-    bool kick; /* something was reported since the last pump */
+    bool kick;                /* something was reported since the last pump */
+    uint64_t epoch;           /* exactly once, else 0; see resume.c */
+    uint64_t floor;           /* LSN below which no mark counts */
+    bool settled;             /* it is known where to go on: the cursor may move */
+    bool wrote, wrote_before; /* state was kept in the sink: by us, by an earlier start */
+    bool state_lost;
     int64_t stop_by_ms;
     atomic_bool stopping;
 
@@ -55,7 +61,7 @@ struct delivery {
     char reason[512];
     struct buf warnings; /* items of a JSON array */
     struct retry_count retries[REASONS];
-    struct counter delivered, gone;
+    struct counter delivered, gone, states_lost;
     atomic_bool full;
     _Atomic uint64_t passed_out, lag_events, dead_n, dead_total;
     _Atomic int64_t turned_ms, oldest_ms;
@@ -67,5 +73,14 @@ MUST_CHECK int filter_remember(struct wal *w, const char *name, const struct sin
 void window_pump(struct delivery *d);
 void window_advance(struct delivery *d);
 void window_retry_due(struct delivery *d);
+/* resume.c: exactly once. */
+MUST_CHECK int resume_open(struct delivery *d, int mode_before, bool new_destination,
+                           struct err *e);
+enum sink_verdict resume_judge(void *arg, const struct sink_mark *found, bool running,
+                               struct buf *reason);
+void resume_from(void *arg, uint64_t lsn);
+uint64_t resume_cursor(void *arg);
+void resume_mark(void *arg, uint64_t lsn, struct sink_mark *out);
+void resume_wrote(struct delivery *d); /* the first confirmed event of this start */
 struct sink_owner window_owner(struct delivery *d);
 void window_measure(struct delivery *d); /* lag, quota and warnings, for report.c */

@@ -85,7 +85,7 @@ void window_advance(struct delivery *d)
     pass_done(d);
     atomic_store(&d->oldest_ms, d->n ? at(d, 0)->rec.time_ms : 0);
     atomic_store(&d->passed_out, d->passed);
-    if (wal_cursor_set(d->cursor, d->passed, &e))
+    if (d->settled && wal_cursor_set(d->cursor, d->passed, &e))
         die(EXIT_IO, "sink %s: %s", d->name, e.text);
 }
 
@@ -109,7 +109,7 @@ static void to_dead(struct delivery *d, struct entry *en, const char *reason)
 
     switch (wal_dead_add(d->dead, &en->rec, reason, &e)) {
     case 0:
-        en->done = true;
+        en->done = en->dead = true;
         atomic_store(&d->dead_n, wal_dead_count(d->dead));
         atomic_fetch_add(&d->dead_total, 1);
         log_warn("dead letter", KS("sink", d->name), KU("lsn", en->rec.lsn), KS("reason", reason));
@@ -143,6 +143,8 @@ static void on_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const ch
                                 */
             d->attempt = 0;
         counter_add(&d->delivered, 1);
+        if (d->epoch && !d->wrote)
+            resume_wrote(d);
         if (d->state != SINK_RUNNING && !d->again && !d->damaged)
             set_state(d, SINK_RUNNING, "");
         break;
@@ -349,7 +351,15 @@ void window_retry_due(struct delivery *d)
 
 struct sink_owner window_owner(struct delivery *d)
 {
-    return (struct sink_owner){ d, on_done, on_lost, on_state, on_ready };
+    return (struct sink_owner){ .arg = d,
+                                .done = on_done,
+                                .lost = on_lost,
+                                .state = on_state,
+                                .ready = on_ready,
+                                .judge = resume_judge,
+                                .resume = resume_from,
+                                .cursor = resume_cursor,
+                                .mark = resume_mark };
 }
 
 /* With a filter, what matches is counted by a reader of its own that runs ahead, so much a tick;
@@ -380,9 +390,13 @@ void window_measure(struct delivery *d)
     if (!d->everything)
         atomic_store(&d->lag_events, matching_lag(d));
     window_quota(d);
-    if (!d->sink->type->warnings)
-        return;
-    d->sink->type->warnings(d->sink, &warnings);
+    if (d->sink->type->warnings)
+        d->sink->type->warnings(d->sink, &warnings);
+    if (d->state_lost)
+        buf_printf(&warnings,
+                   "%s\"state_lost: the state kept in the sink was gone; it went on "
+                   "from the local cursor, which may have repeated events\"",
+                   warnings.n ? "," : "");
     pthread_mutex_lock(&d->lock);
     buf_free(&d->warnings);
     d->warnings = warnings;

@@ -526,8 +526,9 @@ static int redis_send(struct sink *s, const struct record *rec)
 }
 
 static struct sink *redis_open(const char *name UNUSED, const struct sink_cfg *cfg,
-                               const char *logid, uint64_t max_body UNUSED, struct event_base *base,
-                               const struct sink_owner *owner, struct err *e)
+                               const char *logid, uint64_t epoch UNUSED, uint64_t max_body UNUSED,
+                               struct event_base *base, const struct sink_owner *owner,
+                               struct err *e)
 {
     struct redis *r = xcalloc(1, sizeof *r);
 

@@ -124,6 +124,13 @@ bool wal_cursor_exists(const struct wal *w, const char *sink)
     return best_slot(w->dir, sink, &s) != -2;
 }
 
+int wal_cursor_mode(const struct wal *w, const char *sink)
+{
+    struct slot s = { .mode = 0 };
+
+    return best_slot(w->dir, sink, &s) == -2 ? -1 : (int)s.mode;
+}
+
 static int create(struct wal *w, const char *sink, const struct slot *s, struct err *e)
 {
     uint8_t *b = xcalloc(1, FILE_BYTES);

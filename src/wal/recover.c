@@ -75,7 +75,7 @@ static int read_segment_header(struct wal *w, uint64_t number, struct segment **
                 (unsigned long long)h.number);
         goto out;
     }
-    if (memcmp(h.log_id, w->log_id, sizeof h.log_id)) {
+    if (!identity_is_ours(w, h.log_id)) {
         err_set(e, EXIT_DAMAGED, "wal: seg %s belongs to another log", name);
         goto out;
     }

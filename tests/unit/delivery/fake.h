@@ -114,9 +114,9 @@ static inline void fake_io(evutil_socket_t fd UNUSED, short what UNUSED, void *a
 static const struct sink_type fake_type;
 
 static inline struct sink *fake_open(const char *name, const struct sink_cfg *cfg UNUSED,
-                                     const char *logid UNUSED, uint64_t max_body UNUSED,
-                                     struct event_base *base, const struct sink_owner *owner,
-                                     struct err *e UNUSED)
+                                     const char *logid UNUSED, uint64_t epoch UNUSED,
+                                     uint64_t max_body UNUSED, struct event_base *base,
+                                     const struct sink_owner *owner, struct err *e UNUSED)
 {
     struct fake *f = &fakes[name[0] - 'a'];
 

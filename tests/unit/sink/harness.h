@@ -71,7 +71,9 @@ static inline void harness_cfg(struct sink_cfg *cfg, const char *yaml, struct er
 
 static inline void harness_open(struct harness *h, const char *yaml)
 {
-    const struct sink_owner owner = { h, note_done, note_lost, note_state, note_ready };
+    const struct sink_owner owner = {
+        .arg = h, .done = note_done, .lost = note_lost, .state = note_state, .ready = note_ready
+    };
     struct err_list errs = { 0 };
     struct err e = ERR_INIT;
 
@@ -79,7 +81,7 @@ static inline void harness_open(struct harness *h, const char *yaml)
     harness_cfg(&h->cfg, yaml, &errs);
     if (errs.n)
         fail_msg("%s", errs.line[0]);
-    h->sink = sink_type_of(&h->cfg)->open("t", &h->cfg, LOGID, 1 << 20, h->base, &owner, &e);
+    h->sink = sink_type_of(&h->cfg)->open("t", &h->cfg, LOGID, 0, 1 << 20, h->base, &owner, &e);
     if (!h->sink)
         fail_msg("%s", e.text);
 }
