@@ -35,6 +35,9 @@ struct sink_cfg {
         uint64_t bytes;
     } transaction;
     uint64_t backlog_bytes;
+    struct sink_wait {
+        int64_t replicas, timeout_ms; /* 0 replicas: not waited for */
+    } wait;
 };
 const struct cfg_key *sink_cfg_keys(void);
 /* Cross checks: exactly one kind, refused librdkafka properties, templates. max_body: largest body

@@ -8,12 +8,15 @@
 
 const struct cfg_key *sink_redis_keys(void)
 {
-    static const struct cfg_key trim[] = { { "maxlen", CFG_INT, offsetof(struct sink_trim, maxlen),
-                                             "0", .help = "Keep about this many entries." },
-                                           { "maxage", CFG_MSEC,
-                                             offsetof(struct sink_trim, maxage_ms), "0",
-                                             .help = "Keep entries about this long." },
-                                           { 0 } };
+    static const struct cfg_key trim[] = {
+        { "maxlen", CFG_INT, offsetof(struct sink_trim, maxlen), "0",
+          .help = "Keep about this many entries." },
+        { "maxage", CFG_MSEC, offsetof(struct sink_trim, maxage_ms), "0",
+          .help = "Keep entries about this long." },
+        { "consumed", CFG_BOOL, offsetof(struct sink_trim, consumed), "false",
+          .help = "Keep what a consumer group still needs." },
+        { 0 }
+    };
     static const struct cfg_key keys[] = {
         { "url", CFG_STR, F(url), "redis://127.0.0.1:6379/0",
           .help = "`redis://host:port/db` or `unix:/path`." },
@@ -42,8 +45,8 @@ void sink_redis_check(const char *name, const struct sink_redis_cfg *cfg, const 
     redis_url_free(&u);
     if (!template_good(cfg->stream, &why))
         cfg_error(errs, at, "sink %s: stream \"%s\": %s", name, cfg->stream, why);
-    if (cfg->trim.maxlen && cfg->trim.maxage_ms)
-        cfg_error(errs, at, "sink %s: trim takes one of maxlen and maxage", name);
+    if (!!cfg->trim.maxlen + !!cfg->trim.maxage_ms + cfg->trim.consumed > 1)
+        cfg_error(errs, at, "sink %s: trim takes one of maxlen, maxage and consumed", name);
 }
 
 /* Inside scripts and between versions the texts vary: what stands here is compared up to the next
@@ -54,6 +57,9 @@ static const struct redis_error known[] = {
     { "MASTERDOWN", REDIS_PASSES, "the replica has lost its master" },
     { "TRYAGAIN", REDIS_PASSES, "slots are moving" },
     { "CLUSTERDOWN", REDIS_PASSES, "the cluster is down" },
+    { "NOSCRIPT", REDIS_PASSES, "the script is loaded again" },
+    { "GAP", REDIS_PASSES, "a call before was refused" },
+    { "MARK", REDIS_PASSES, "what was kept beside the stream has changed" },
     { "OOM", REDIS_BLOCKS, "raise maxmemory or trim the stream" },
     { "READONLY", REDIS_BLOCKS, "this is a replica; point the sink at the master" },
     { "MISCONF", REDIS_BLOCKS, "the server cannot persist; see its log" },
@@ -75,8 +81,25 @@ static const struct redis_error known[] = {
 /* What is not known blocks: nothing is lost by it, and somebody is told. */
 static const struct redis_error unknown = { "", REDIS_BLOCKS, "see the server's documentation" };
 
+/* Without what scripts of servers before Redis 7 put before it: "@user_script:12: " and a dash. */
+const char *redis_error_core(const char *text)
+{
+    const char *script = strstr(text, "@user_script:"), *p;
+
+    if (!script)
+        return text;
+    p = script + strlen("@user_script:");
+    p += strspn(p, " ");
+    p += strspn(p, "0123456789");
+    if (*p != ':')
+        return text;
+    p += strspn(p, ": ");
+    return *p == '-' ? p + 1 : p;
+}
+
 const struct redis_error *redis_error_of(const char *text)
 {
+    text = redis_error_core(text);
     for (size_t i = 0; i < ARRAY_LEN(known); i++) {
         size_t n = strlen(known[i].start);
         if (!strncmp(text, known[i].start, n) && !strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZ", text[n]))

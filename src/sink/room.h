@@ -16,6 +16,7 @@ struct sink_kafka_cfg {
 
 struct sink_trim {
     int64_t maxlen, maxage_ms;
+    bool consumed;
 };
 
 struct sink_redis_cfg {
@@ -35,6 +36,7 @@ void sink_redis_check(const char *name, const struct sink_redis_cfg *cfg, const 
 /* template.c: "hooks.{source}" for a record. {{tag}} writes {tag}. */
 bool template_good(const char *t, const char **why);
 bool template_by_content(const char *t); /* names something that comes from outside */
+char *template_fixed(const char *t);     /* what it writes for every record, or NULL */
 /* safe: bytes other than [A-Za-z0-9._-] become _ (names of Kafka topics). */
 void template_write(const char *t, const struct record *rec, struct span id, bool safe,
                     struct buf *out);
@@ -59,6 +61,7 @@ struct redis_error {
     const char *mend;
 };
 const struct redis_error *redis_error_of(const char *text);
+const char *redis_error_core(const char *text);
 
 /* Texts that every message needs, without printf. That of a time is remembered for its second and
  * stays until the next call; that of a number stands in `out`. */
@@ -82,7 +85,13 @@ struct redis_xadd {
     size_t headers_cap;
     struct sink_time time;
 };
-void redis_xadd(struct redis_xadd *x, const struct record *rec, struct buf *out);
+void redis_bulk(struct buf *b, struct span s); /* one argument of a command */
+/* The stream's name lives in x until the next call. */
+struct span redis_xadd_stream(struct redis_xadd *x, const struct record *rec);
+void redis_xadd(struct redis_xadd *x, struct span stream, const struct record *rec,
+                struct buf *out);
+void redis_xadd_values(struct redis_xadd *x, const struct record *rec, struct buf *out);
+void redis_trim_value(const struct sink_trim *trim, char *out, size_t n); /* "": none */
 void redis_xadd_free(struct redis_xadd *x);
 
 /* Doubles from 100 ms to 5 s, each time between half and all of it. */

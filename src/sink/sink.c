@@ -34,6 +34,14 @@ const struct cfg_key *sink_cfg_keys(void)
           .help = "The same in bytes." },
         { 0 }
     };
+    static const struct cfg_key wait[] = {
+        { "replicas", CFG_INT, offsetof(struct sink_wait, replicas), "0", 0, 100,
+          .help = "So many have to confirm, by WAITAOF where the server has it and keeps an "
+                  "append-only file, else by WAIT; 0: none." },
+        { "timeout", CFG_MSEC, offsetof(struct sink_wait, timeout_ms), "1s", 1, 10000,
+          .help = "How long one WAIT takes at most; it is asked again until they have." },
+        { 0 }
+    };
     static struct cfg_key keys[] = {
         { "kafka", CFG_OPTION, F(kafka), .sub_size = sizeof(struct sink_kafka_cfg),
           .help = "Publish to Apache Kafka." },
@@ -53,6 +61,8 @@ const struct cfg_key *sink_cfg_keys(void)
           .help = "Kafka, exactly once: how much goes into one transaction." },
         { "backlog_bytes", CFG_BYTES, F(backlog_bytes), "0",
           .help = "This sink's own backlog quota; 0: only `log.backlog_bytes`." },
+        { "wait", CFG_SECTION, F(wait), .sub = wait,
+          .help = "Redis: the cursor passes only what replicas confirmed." },
         { 0 }
     };
 
@@ -73,6 +83,8 @@ void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_n
         sink_kafka_check(name, cfg->kafka, at, errs);
     if (cfg->redis)
         sink_redis_check(name, cfg->redis, at, errs);
+    if (cfg->kafka && cfg->wait.replicas)
+        cfg_error(errs, at, "sink %s: wait is for redis; kafka has acks=all", name);
     if (cfg->in_flight.bytes < max_body)
         cfg_error(errs, at, "sink %s: in_flight.bytes is smaller than the largest body (%llu)",
                   name, (unsigned long long)max_body);
@@ -179,6 +191,18 @@ bool template_good(const char *t, const char **why)
 bool template_by_content(const char *t)
 {
     return strstr(t, "{type}") || strstr(t, "{subject}") || strstr(t, "{id}");
+}
+
+char *template_fixed(const char *t)
+{
+    const struct record none = { .lsn = 0 };
+    struct buf out = BUF_INIT;
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strstr(t, names[i]))
+            return NULL;
+    template_write(t, &none, SPAN_NONE, false, &out);
+    return buf_take(&out);
 }
 
 static void add_safe(struct buf *out, struct span s, bool safe)
