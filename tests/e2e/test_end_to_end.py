@@ -180,6 +180,23 @@ def kill_kafka():
         stop_all(h)
 
 
+def killed_while_it_makes_the_topic():
+    """case 37: the broker dies while it is asked to make the topic: it is asked again, everything arrives"""
+    need_kafka()
+    h = Hookline(kafka_sink(', topic: in-the-making')).start()
+    try:
+        until('connected', lambda: h.status()['sinks']['k']['state'] == 'running')
+        kafka.pause()
+        assert post(h.port, signed('made', b'{}'))[0] == 200
+        time.sleep(1)  # the broker is asked by now, else this shows less
+        kafka.kill()
+        kafka.start()
+        until('kafka has it', lambda: h.drained('k'), 120)
+        assert [m[0] for m in from_kafka(kafka, 'in-the-making')] == ['made']
+    finally:
+        stop_all(h)
+
+
 def both_stand_still():
     """case 37: the broker and Redis stopped for 20 s (SIGSTOP): acknowledgements go on, everything arrives, order kept"""
     need_kafka()
@@ -236,7 +253,8 @@ try:
     redis.start()
     only = os.environ.get('TEST')
     tests = (odd_bodies_redis, refusals, pipelining, one_dead_sink, kill_redis, odd_bodies_kafka,
-              kill_under_load, kill_kafka, both_stand_still)
+             kill_under_load, kill_kafka, killed_while_it_makes_the_topic,
+             both_stand_still)
     Tap().run(*[t for t in tests if not only or t.__name__ in only.split(',')])
 finally:
     stop_all(redis, kafka)
