@@ -10,7 +10,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), 'e2e')]
 from dumps import whole  # noqa: E402
-from servers import Redis, Tap, stop_all  # noqa: E402
+from servers import SECRET, Hookline, Redis, Tap, stop_all, until  # noqa: E402
 
 
 def sent(n, key='a', **more):
@@ -179,4 +179,36 @@ def stream_to_verdict():
         stop_all(redis)
 
 
-Tap().run(*[row_test(*row) for row in ROWS], inputs_that_cannot_be_read, several_dumps, taken_apart, stream_to_verdict)
+def sent_to_verdict():
+    """`send` against a real bridge that is killed meanwhile, `dump` of its stream, and the verdict"""
+    redis, h = Redis(), None
+    try:
+        redis.start()
+        h = Hookline(f'  r: {{ redis: {{ url: "unix:{redis.socket}" }} }}').start()
+        path, held = os.path.join(h.dir, 'history'), os.path.join(h.dir, 'held')
+        with open(path, 'a') as f:
+            sender = subprocess.Popen([sys.executable, os.path.join(HERE, 'send'), f'http://127.0.0.1:{h.port}/hooks/demo',
+                                       '--secret', SECRET, '--count', '3000', '--keys', '7'], stdout=f)
+        until('some are acknowledged', lambda: h.status()['log']['last_lsn'] > 200)
+        h.kill()
+        with open(path, 'a') as f:
+            f.write(json.dumps(FAULT) + '\n')
+        h.start()
+        assert sender.wait(120) == 0
+        until('redis has all', lambda: h.drained('r'))
+        with open(held, 'w') as f:
+            subprocess.run([sys.executable, os.path.join(HERE, 'dump'), 'redis', f'unix:{redis.socket}', 'hooks:demo'], stdout=f,
+                           check=True)
+        code, out, err = audit('', path, held)
+        assert code == 0 and 'history: 3000 sent' in out and '1 faults' in out, out + err
+        redis('XDEL', 'hooks:demo', redis.entries('hooks:demo')[-1][0])
+        with open(held, 'w') as f:
+            subprocess.run([sys.executable, os.path.join(HERE, 'dump'), 'redis', f'unix:{redis.socket}', 'hooks:demo'], stdout=f,
+                           check=True)
+        assert audit('', path, held)[0] == 1
+    finally:
+        stop_all(h, redis)
+
+
+Tap().run(*[row_test(*row) for row in ROWS], inputs_that_cannot_be_read, several_dumps, taken_apart, stream_to_verdict,
+          sent_to_verdict)

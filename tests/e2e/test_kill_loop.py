@@ -20,4 +20,9 @@ def at_least_once():
     kill_loop.run(ROUNDS, SEED, 'at-least-once', say=say)
 
 
-Tap().run(at_least_once)
+def exactly_once():
+    """case 26, 39: kill -9 of everything, exactly once: nothing lost, nothing twice, order kept"""
+    kill_loop.run(ROUNDS, SEED, 'exactly-once', say=say)
+
+
+Tap().run(at_least_once, exactly_once)

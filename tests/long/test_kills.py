@@ -21,4 +21,9 @@ def at_least_once():
     run('at-least-once')
 
 
-Tap().run(at_least_once)
+def exactly_once():
+    """case 26, 39: a thousand kills, exactly once: nothing lost, nothing twice, order kept"""
+    run('exactly-once')
+
+
+Tap().run(at_least_once, exactly_once)
