@@ -37,6 +37,9 @@ static NORETURN void fenced(struct delivery *d, const struct sink_mark *found)
                      clock_text(clock_wall_ms(), when));
     if (wal_fence(d->wal, text, &e))
         log_error("FENCED could not be written", KS("reason", e.text));
+    window_advance(d); /* a fork would begin with what was confirmed */
+    if (wal_cursor_sync(d->cursor, &e))
+        log_error("the cursor could not be synced", KS("sink", d->name), KS("reason", e.text));
     text[strlen(text) - 1] = '\0';
     die(EXIT_TEMPORARY, "%s", text);
 }
@@ -134,8 +137,11 @@ void resume_from(void *arg, uint64_t lsn)
 {
     struct delivery *d = arg;
     struct err e = ERR_INIT;
+    uint64_t stored = lsn = clamp(d, lsn);
 
-    lsn = clamp(d, lsn);
+    if (d->settled && lsn >= d->confirmed) /* only the dead and the strangers lie between */
+        lsn = MAX(lsn, d->passed);
+    d->confirmed = stored;
     log_info("the sink goes on", KS("sink", d->name), KU("lsn", lsn), KU("passed", d->passed));
     if (lsn >= d->passed && lsn <= d->passed + d->n)
         keep_window(d, lsn);

@@ -49,6 +49,7 @@ struct delivery {
     bool sink_full, waiting_retry, damaged, dead_full, pumping;
     bool kick;                /* something was reported since the last pump */
     uint64_t epoch;           /* exactly once, else 0; see resume.c */
+    uint64_t confirmed;       /* the highest LSN that the sink is known to have */
     uint64_t floor;           /* LSN below which no mark counts */
     bool settled;             /* it is known where to go on: the cursor may move */
     bool wrote, wrote_before; /* state was kept in the sink: by us, by an earlier start */

@@ -139,6 +139,7 @@ static void on_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const ch
     switch (outcome) {
     case SINK_DONE:
         en->done = true;
+        d->confirmed = MAX(d->confirmed, lsn);
         if (!d->waiting_retry) /* else it was under way beside what was refused, and proves nothing
                                 */
             d->attempt = 0;

@@ -219,6 +219,12 @@ static void on_error(struct kafka *k, rd_kafka_event_t *ev)
     rd_kafka_resp_err_t err = rd_kafka_event_error(ev);
     char reason[256];
 
+    if (err == RD_KAFKA_RESP_ERR__FATAL && k->tx) {
+        k->fatal = true; /* and what it is, after_events asks */
+        return;
+    }
+    if (k->tx && kafka_tx_error(k->tx, err, rd_kafka_event_error_string(ev)))
+        return;
     if (err == RD_KAFKA_RESP_ERR__FATAL) {
         rd_kafka_fatal_error(k->rk, reason, sizeof reason);
         log_error("the Kafka producer has failed; it is made again and goes on from the cursor",
@@ -297,12 +303,13 @@ int kafka_rebuild(struct kafka *k)
 
 static void after_events(struct kafka *k)
 {
-    char reason[256] = "the producer has failed";
+    rd_kafka_resp_err_t fatal = RD_KAFKA_RESP_ERR_NO_ERROR;
+    char reason[256];
 
-    if (k->rk && rd_kafka_fatal_error(k->rk, reason, sizeof reason))
+    if (k->rk && (fatal = rd_kafka_fatal_error(k->rk, reason, sizeof reason)))
         k->fatal = true; /* whether or not an event said so */
     if (k->tx) {
-        kafka_tx_after(k->tx, k->rk && k->fatal ? reason : NULL);
+        kafka_tx_after(k->tx, fatal, reason);
         return;
     }
     if (k->fatal || (k->renew && !k->in_flight)) {

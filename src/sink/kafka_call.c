@@ -69,7 +69,7 @@ static const char *advice(rd_kafka_resp_err_t err)
 {
     switch (err) {
     case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
-        return "; grant WRITE and DESCRIBE on this transactional id";
+        return "; grant WRITE and DESCRIBE on the transactional id of this name";
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
         return "; grant READ on the group of this name";
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
@@ -81,18 +81,20 @@ static const char *advice(rd_kafka_resp_err_t err)
     }
 }
 
-static void failed(struct tx_call *call, const char *what, rd_kafka_resp_err_t err,
-                   const char *text)
+bool tx_explain(const char *id, rd_kafka_resp_err_t err, const char *text, char why[TX_WHY_MAX])
+{
+    snprintf(why, TX_WHY_MAX, "%s (%s, %s)%s", text, rd_kafka_err2name(err), id, advice(err));
+    return needs_somebody(err);
+}
+
+static void failed(struct tx_call *call, rd_kafka_resp_err_t err, const char *text)
 {
     call->err = err;
-    call->blocked = needs_somebody(err);
-    snprintf(call->why, sizeof call->why, "%s of %s: %s (%s)%s", what, call->calls->id, text,
-             rd_kafka_err2name(err), advice(err));
+    call->blocked = tx_explain(call->calls->id, err, text, call->why);
 }
 
 /* Takes the error. True: the same call again. */
-static bool once_more(struct tx_call *call, const char *what, rd_kafka_error_t *error,
-                      int64_t by_ms)
+static bool once_more(struct tx_call *call, rd_kafka_error_t *error, int64_t by_ms)
 {
     bool again;
 
@@ -101,7 +103,7 @@ static bool once_more(struct tx_call *call, const char *what, rd_kafka_error_t *
         return false;
     again = rd_kafka_error_is_retriable(error) && !rd_kafka_error_txn_requires_abort(error) &&
             clock_mono_ms() < by_ms && !atomic_load(&call->calls->stop);
-    failed(call, what, rd_kafka_error_code(error), rd_kafka_error_string(error));
+    failed(call, rd_kafka_error_code(error), rd_kafka_error_string(error));
     rd_kafka_error_destroy(error);
     return again;
 }
@@ -167,7 +169,7 @@ static int find_topic(struct tx_call *call)
     call->err = err;
     if (!err)
         return 0;
-    failed(call, "the state", err, rd_kafka_err2str(err));
+    failed(call, err, rd_kafka_err2str(err));
     if (made) {
         call->blocked = true;
         snprintf(call->why, sizeof call->why,
@@ -204,7 +206,7 @@ static rd_kafka_t *make_reader(struct tx_call *call)
         rd_kafka_conf_destroy(conf);
     }
     if (!rk)
-        failed(call, "reading the state", RD_KAFKA_RESP_ERR__INVALID_ARG, text);
+        failed(call, RD_KAFKA_RESP_ERR__INVALID_ARG, text);
     return rk;
 }
 
@@ -240,10 +242,11 @@ static void read_back(struct tx_call *call, int64_t by_ms)
     if (!err)
         err = l->elems[0].err;
     if (err == RD_KAFKA_RESP_ERR__TIMED_OUT) /* also the answer where the group may not be read */
-        failed(call, "reading the state", err,
-               "no answer; the coordinator is away, or READ on the group of this name is missing");
+        failed(call, err,
+               "no answer about the state; the coordinator is away, or READ on the group of this "
+               "name is missing");
     else if (err)
-        failed(call, "reading the state", err, rd_kafka_err2str(err));
+        failed(call, err, rd_kafka_err2str(err));
     else
         take_found(call, &l->elems[0]);
     rd_kafka_topic_partition_list_destroy(l);
@@ -260,7 +263,7 @@ static void open_step(struct tx_call *call)
 
     do
         error = rd_kafka_init_transactions(call->rk, SLICE_MS);
-    while (once_more(call, "start", error, by_ms));
+    while (once_more(call, error, by_ms));
     if (!call->err && !find_topic(call))
         read_back(call, by_ms);
 }
@@ -278,13 +281,13 @@ static void commit_step(struct tx_call *call)
     l->elems[0].metadata = xstrdup(text);
     l->elems[0].metadata_size = strlen(text);
     if (call->begin)
-        once_more(call, "begin", rd_kafka_begin_transaction(call->rk), 0);
+        once_more(call, rd_kafka_begin_transaction(call->rk), 0);
     if (!call->err)
-        while (once_more(call, "keeping the state",
-                         rd_kafka_send_offsets_to_transaction(call->rk, l, group, SLICE_MS), by_ms))
+        while (once_more(call, rd_kafka_send_offsets_to_transaction(call->rk, l, group, SLICE_MS),
+                         by_ms))
             ;
     if (!call->err)
-        while (once_more(call, "commit", rd_kafka_commit_transaction(call->rk, SLICE_MS), by_ms))
+        while (once_more(call, rd_kafka_commit_transaction(call->rk, SLICE_MS), by_ms))
             ;
     rd_kafka_topic_partition_list_destroy(l);
     rd_kafka_consumer_group_metadata_destroy(group);

@@ -72,6 +72,8 @@ static void schedule(struct kafka_tx *tx)
 
 void kafka_tx_break(struct kafka_tx *tx, const char *why, bool blocked)
 {
+    if (tx->state == TX_BROKEN && blocked)
+        kafka_say(tx->k, SINK_BLOCKED, why); /* better words for what is known */
     if (tx->state == TX_BROKEN || tx->state == TX_DIVERGED)
         return;
     log_warn("a transaction has failed; the producer is made again and reads back what is stored",
@@ -102,6 +104,8 @@ static void on_again(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 
     if (tx->bad_n && tx_search_failed(&tx->search, tx->n, tx->bad_first, tx->bad_last, tx->bad_n))
         kafka_report(tx->k, tx->bad_first, SINK_POISON, tx->bad_why);
+    if (tx->n > 1) /* perhaps it was more than the line carries within its time */
+        tx->cap = tx->n / 2;
     tx->n = tx->bad_n = 0;
     tx->bytes = 0;
     if (kafka_rebuild(tx->k)) {
@@ -193,6 +197,7 @@ static void on_committed(struct kafka_tx *tx)
 
     tx->kept = tx->call.mark;
     tx->attempt = 0;
+    tx->cap = MIN(2 * tx->cap, tx->max);
     tx->spoilt = false;
     tx->n = 0;
     tx->bytes = 0;
@@ -282,7 +287,7 @@ bool kafka_tx_takes(struct kafka_tx *tx, const struct record *rec)
         return true;
     if (tx->state != TX_GATHERING)
         return false;
-    if (tx->n < tx->max && tx->bytes < tx->max_bytes &&
+    if (tx->n < tx->cap && tx->bytes < tx->max_bytes &&
         tx_search_room(&tx->search, tx->lsns[0], tx->n, rec->lsn) == TX_ROOM)
         return true;
     commit(tx);
@@ -333,7 +338,7 @@ void kafka_tx_flush(struct kafka_tx *tx)
     int64_t wait = since + tx->k->cfg->transaction.interval_ms - clock_mono_ms();
 
     if (tx->state == TX_GATHERING && tx->n) {
-        if (wait <= 0 || tx->n >= tx->max || tx->bytes >= tx->max_bytes)
+        if (wait <= 0 || tx->n >= tx->cap || tx->bytes >= tx->max_bytes)
             commit(tx);
         else
             after(&tx->due, wait);
@@ -341,16 +346,28 @@ void kafka_tx_flush(struct kafka_tx *tx)
     warm(tx);
 }
 
-/* What librdkafka has told since the last look. */
-void kafka_tx_after(struct kafka_tx *tx, const char *fatal)
+bool kafka_tx_error(struct kafka_tx *tx, rd_kafka_resp_err_t err, const char *text)
+{
+    char why[TX_WHY_MAX];
+    bool blocked = tx_explain(tx->id, err, text, why);
+
+    if (blocked)
+        kafka_say(tx->k, SINK_BLOCKED, why);
+    return blocked;
+}
+
+void kafka_tx_after(struct kafka_tx *tx, rd_kafka_resp_err_t fatal, const char *text)
 {
     struct kafka *k = tx->k;
+    char why[TX_WHY_MAX];
+    bool blocked;
 
-    if (fatal)
-        kafka_tx_break(tx, fatal, false);
-    else if (k->renew)
+    if (fatal) {
+        blocked = tx_explain(tx->id, fatal, text, why);
+        kafka_tx_break(tx, why, blocked);
+    } else if (k->renew) {
         kafka_tx_renew(tx);
-    else if (k->was_full && kafka_tx_running(tx) && tx->state != TX_COMMITTING) {
+    } else if (k->was_full && kafka_tx_running(tx) && tx->state != TX_COMMITTING) {
         k->was_full = false;
         owner(tx)->ready(owner(tx)->arg);
     }
@@ -372,6 +389,7 @@ struct kafka_tx *kafka_tx_new(struct kafka *k, uint64_t epoch)
                              .renew_ms = RENEW_MS,
                              .max = (size_t)MIN(cfg->transaction.events, cfg->in_flight.events),
                              .max_bytes = MIN(cfg->transaction.bytes, cfg->in_flight.bytes) };
+    tx->cap = tx->max;
     tx->lsns = xcalloc(tx->max, sizeof *tx->lsns);
     inbox_init(&tx->in);
     event_assign(&tx->in_ev, k->base, tx->in.fd, EV_READ | EV_PERSIST, on_answers, tx);

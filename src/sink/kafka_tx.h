@@ -9,6 +9,8 @@
 
 #define TX_CURSOR_TOPIC "hookline.cursor" /* the group's offset stands on its partition 0 */
 
+#define TX_WHY_MAX 480
+
 enum tx_step {
     TX_OPEN_STEP,   /* fence whoever was before, find the topic, read back */
     TX_COMMIT_STEP, /* the offset and the commit; with `begin` the transaction too */
@@ -27,7 +29,7 @@ struct tx_call {
     bool found;
     rd_kafka_resp_err_t err; /* 0: done */
     bool blocked;            /* somebody has to mend something */
-    char why[400];
+    char why[TX_WHY_MAX];
 };
 
 /* The thread that may wait. Fields but `stop` are not touched while it runs. */
@@ -43,6 +45,8 @@ struct tx_calls {
 void tx_calls_start(struct tx_calls *c);
 void tx_calls_stop(struct tx_calls *c); /* waits for the call that is under way */
 void tx_calls_post(struct tx_calls *c, struct tx_call *call);
+/* The words for an error; true where somebody has to mend something. */
+bool tx_explain(const char *id, rd_kafka_resp_err_t err, const char *text, char why[TX_WHY_MAX]);
 /* What is kept in the offset's metadata, 128 bytes at most. */
 #define TX_MARK_MAX 128
 void tx_mark_write(const struct sink_mark *m, char out[TX_MARK_MAX]);
@@ -88,13 +92,13 @@ struct kafka_tx {
     int renew_ms, open_wait_ms;
     struct sink_mark kept; /* on the other side */
     uint64_t *lsns;        /* of this transaction, in order */
-    size_t n, max;
+    size_t n, max, cap;    /* cap: as many as fit after a failure, doubled by each success */
     uint64_t bytes, max_bytes;
     struct record last; /* of this transaction; its spans stay until it is reported */
     struct tx_search search;
     uint64_t bad_first, bad_last; /* refused in this transaction, perhaps innocent */
     size_t bad_n;
-    char bad_why[400];
+    char bad_why[TX_WHY_MAX];
     bool spoilt; /* events failed, and none was stored since */
 };
 
@@ -114,4 +118,7 @@ void kafka_tx_refused(struct kafka_tx *tx, uint64_t lsn, bool may_be_innocent, c
 void kafka_tx_break(struct kafka_tx *tx, const char *why, bool blocked);
 void kafka_tx_renew(struct kafka_tx *tx);
 void kafka_tx_flush(struct kafka_tx *tx);
-void kafka_tx_after(struct kafka_tx *tx, const char *fatal);
+/* An error that librdkafka tells of beside the calls; true: nothing more is to be said of it. */
+bool kafka_tx_error(struct kafka_tx *tx, rd_kafka_resp_err_t err, const char *text);
+/* What has been told since the last look; fatal: 0, or why the producer is of no more use. */
+void kafka_tx_after(struct kafka_tx *tx, rd_kafka_resp_err_t fatal, const char *text);

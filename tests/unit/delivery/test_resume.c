@@ -204,6 +204,40 @@ static void what_is_dead_is_not_sent_again(void **state)
     assert_memory_equal(fakes[0].order, want, sizeof want);
 }
 
+static void answer_1(void *arg)
+{
+    fake_answer(arg, 1);
+}
+
+/* The mark stays behind a dead letter, which the cursor has passed. */
+static void a_dead_letter_behind_the_mark_is_passed(void **state)
+{
+    struct box *b = *state;
+
+    fakes[0].mode = FAKE_HOLD;
+    fakes[0].verdict[2] = SINK_POISON;
+    fakes[0].refusals[2] = 1;
+    start(b, 0, EXACTLY);
+    append_many(b, 3);
+    EVENTUALLY(fake_count(&fakes[0], &fakes[0].held_n) == 3);
+    resume(&fakes[0], 0);
+    EVENTUALLY(fake_count(&fakes[0], &fakes[0].held_n) == 3);
+    on_its_thread(&fakes[0], answer_1, &fakes[0]);
+    on_its_thread(&fakes[0], answer_2_and_3, &fakes[0]);
+    EVENTUALLY(wal_cursor_lsn(b->d[0]->cursor) == 3);
+    resume(&fakes[0], 3);
+    append_many(b, 1);
+    fakes[0].verdict[4] = SINK_POISON;
+    fakes[0].refusals[4] = 1;
+    EVENTUALLY(fake_count(&fakes[0], &fakes[0].held_n) == 1);
+    on_its_thread(&fakes[0], fake_let_go, &fakes[0]);
+    EVENTUALLY(wal_cursor_lsn(b->d[0]->cursor) == 4);
+    resume(&fakes[0], 3); /* 4 is dead, not forgotten */
+    append_many(b, 1);
+    EVENTUALLY(fake_count(&fakes[0], &fakes[0].held_n) == 1);
+    assert_int_equal(fakes[0].order[fakes[0].sent - 1], 5);
+}
+
 static void the_cursor_waits_for_the_verdict(void **state)
 {
     struct box *b = *state;
@@ -299,9 +333,13 @@ static void a_rival_ends_the_process(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        T(an_earlier_start_is_known),         T(what_is_dead_is_not_sent_again),
-        T(the_cursor_waits_for_the_verdict),  T(lost_state_is_told),
-        T(a_change_of_mode_keeps_the_cursor), T(a_rival_ends_the_process),
+        T(an_earlier_start_is_known),
+        T(what_is_dead_is_not_sent_again),
+        T(a_dead_letter_behind_the_mark_is_passed),
+        T(the_cursor_waits_for_the_verdict),
+        T(lost_state_is_told),
+        T(a_change_of_mode_keeps_the_cursor),
+        T(a_rival_ends_the_process),
     };
 
     return T_TABLE(mark_rows, every_mark_has_its_verdict) +
