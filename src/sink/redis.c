@@ -22,40 +22,28 @@ void redis_running(struct redis *r)
 void redis_on_up(struct redis_link *l)
 {
     l->phase = REDIS_UP;
-    redis_link_timer(l, REDIS_TICK_MS);
-    if (l->r->epoch) {
-        redis_once_up(l);
-        return;
-    }
     l->attempt = 0;
-    redis_running(l->r);
+    redis_link_timer(l, REDIS_TICK_MS);
+    redis_where_up(l);
 }
 
+/* A sentinel that is lost matters only while the master is not known; a node that has no slots not
+ * at all. */
 void redis_on_down(struct redis_link *l, enum sink_state state, const char *reason)
 {
     struct redis *r = l->r;
+    const struct sink_owner *owner = &r->sink.owner;
 
+    redis_where_down(l);
+    if (l->sentinel ? r->links[0]->phase != REDIS_UP : l->wanted)
+        owner->state(owner->arg, state, reason);
+    if (l->sentinel)
+        return;
     r->reconnect = false;
     r->was_full = true;
-    redis_once_down(l);
-    r->sink.owner.state(r->sink.owner.arg, state, reason);
-    r->sink.owner.lost(r->sink.owner.arg, reason);
-}
-
-static void tick(struct redis_link *l)
-{
-    struct redis *r = l->r;
-
-    redis_link_timer(l, REDIS_TICK_MS);
-    if (l->phase == REDIS_UP && !l->ring_n && clock_mono_ms() - l->since_ms > PING_MS)
-        redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_PING }, &S("PING"), 1);
-    if (l->phase != REDIS_UP)
-        return;
-    redis_trim_tick(r);
-    if (r->epoch)
-        redis_once_tick(r);
-    redis_wait_ask(l);
-    redis_link_flush(l);
+    redis_streams_void(l);
+    if (!r->slots)
+        owner->lost(owner->arg, reason);
 }
 
 void redis_on_timer(struct redis_link *l)
@@ -64,27 +52,60 @@ void redis_on_timer(struct redis_link *l)
     int64_t age = clock_mono_ms() - l->since_ms;
 
     if (l->phase == REDIS_DOWN) {
-        redis_connect(l);
+        if (l->wanted)
+            redis_connect(l);
         return;
     }
     if ((l->phase < REDIS_UP && age > REDIS_CONNECT_MS) || (l->ring_n && age > SILENCE_MS)) {
         redis_link_down(l, SINK_RETRYING, "the server does not answer");
-    } else if (r->reconnect && !l->ring_n) {
+        return;
+    }
+    if (r->reconnect && !l->ring_n && !l->sentinel) {
         redis_link_down(l, SINK_BLOCKED, "READONLY; looking for the master under the same name");
-    } else {
-        tick(l);
+        return;
+    }
+    redis_link_timer(l, REDIS_TICK_MS);
+    if (l->phase == REDIS_UP && !l->ring_n && age > PING_MS) {
+        redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_PING }, &S("PING"), 1);
+        redis_link_flush(l);
     }
 }
 
-struct redis_link *redis_link_of(struct redis *r, const struct redis_stream *s UNUSED)
+void redis_flush_all(struct redis *r)
 {
-    return r->link.phase == REDIS_UP ? &r->link : NULL;
+    redis_batches_send(r);
+    for (size_t i = 0; i < r->n_links; i++) {
+        if (r->links[i]->phase != REDIS_UP)
+            continue;
+        redis_wait_ask(r->links[i]);
+        redis_link_flush(r->links[i]);
+    }
 }
 
-void redis_offer_room(struct redis *r)
+void redis_tick_in(struct redis *r, int64_t ms)
 {
-    if (r->link.phase != REDIS_UP || !r->was_full || r->claims || r->stalled || r->unsettled ||
-        redis_link_waiting(&r->link) >= REDIS_OUT_MAX / 2)
+    struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+
+    event_add(&r->tick, &tv);
+}
+
+static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+    struct redis *r = arg;
+
+    redis_tick_in(r, REDIS_TICK_MS);
+    redis_where_tick(r);
+    redis_trim_tick(r);
+    redis_once_tick(r);
+    redis_flush_all(r);
+}
+
+void redis_offer_room(struct redis_link *l)
+{
+    struct redis *r = l->r;
+
+    if (l->phase != REDIS_UP || l->sentinel || !r->was_full || r->claims || r->stalled ||
+        r->unsettled || redis_link_waiting(l) >= REDIS_OUT_MAX / 2)
         return;
     r->was_full = false;
     r->sink.owner.ready(r->sink.owner.arg);
@@ -92,55 +113,53 @@ void redis_offer_room(struct redis *r)
 
 static void redis_flush(struct sink *s)
 {
-    struct redis *r = container_of(s, struct redis, sink);
-
-    if (r->link.phase != REDIS_UP)
-        return;
-    redis_batches_send(r);
-    redis_wait_ask(&r->link);
-    redis_link_flush(&r->link);
+    redis_flush_all(container_of(s, struct redis, sink));
 }
 
-static bool has_room(const struct redis *r, uint64_t lsn)
+bool redis_has_room(const struct redis_link *l, uint64_t lsn)
 {
-    const struct redis_link *l = &r->link;
+    const struct redis *r = l->r;
 
     return l->phase == REDIS_UP && redis_link_waiting(l) + r->batched < REDIS_OUT_MAX &&
            (lsn > r->careful_until || (!l->ring_n && !r->in_flight));
 }
 
-static void add(struct redis *r, const struct record *rec)
+static int add(struct redis *r, const struct record *rec)
 {
-    struct redis_link *l = &r->link;
     struct span name = redis_xadd_stream(&r->xadd, rec);
-    struct redis_stream *s = r->cfg->trim.consumed ? redis_stream_of(r, name) : NULL;
-    size_t before = l->out.n;
+    bool table = r->cfg->trim.consumed || r->slots;
+    struct redis_stream *s = table ? redis_stream_of(r, name) : NULL;
+    struct redis_link *l = s ? redis_link_of(r, s) : table ? NULL : r->links[0];
+    size_t before;
 
+    if (!l || !redis_has_room(l, rec->lsn)) {
+        if (!l && s)
+            redis_where_missing(r, s);
+        r->was_full = true;
+        return 1;
+    }
+    if (s) {
+        redis_asking(l, s);
+        s->in_flight++;
+    }
+    before = l->out.n;
     redis_xadd(&r->xadd, name, rec, &l->out);
     redis_link_push(l, (struct redis_asked){ REDIS_ASKED_XADD, 1, rec->lsn, l->out.n - before, s });
     l->writes++;
-    if (s)
-        s->in_flight++;
+    return 0;
 }
 
 static int redis_send(struct sink *sink, const struct record *rec)
 {
     struct redis *r = container_of(sink, struct redis, sink);
 
-    if (!has_room(r, rec->lsn)) {
-        r->was_full = true;
-        return 1;
-    }
     if (rec->lsn == r->poison) {
         r->sink.owner.done(r->sink.owner.arg, rec->lsn, SINK_POISON,
                            "the server closed the connection on it, twice: it is larger than "
                            "client-query-buffer-limit");
         return 0;
     }
-    if (r->epoch)
-        return redis_once_send(r, rec);
-    add(r, rec);
-    return 0;
+    return r->epoch ? redis_once_send(r, rec) : add(r, rec);
 }
 
 static void redis_warnings(struct sink *sink, struct buf *out)
@@ -161,6 +180,21 @@ static void redis_warnings(struct sink *sink, struct buf *out)
     buf_free(&text);
 }
 
+static void redis_close(struct sink *s)
+{
+    struct redis *r = container_of(s, struct redis, sink);
+
+    event_del(&r->tick);
+    redis_where_close(r);
+    redis_tls_close(r);
+    redis_url_free(&r->url);
+    redis_xadd_free(&r->xadd);
+    redis_streams_free(r);
+    redis_scripts_free(r);
+    buf_free(&r->known.name);
+    free(r);
+}
+
 static struct sink *redis_open(const char *name, const struct sink_cfg *cfg, const char *logid,
                                uint64_t epoch, uint64_t max_body UNUSED, struct event_base *base,
                                const struct sink_owner *owner, struct err *e)
@@ -173,28 +207,22 @@ static struct sink *redis_open(const char *name, const struct sink_cfg *cfg, con
     r->wait = &cfg->wait;
     r->epoch = epoch;
     r->xadd = (struct redis_xadd){ .cfg = cfg->redis, .logid = logid };
+    r->base = base;
+    event_assign(&r->tick, base, -1, 0, on_tick, r);
+    redis_scripts_make(r);
+    redis_known_open(r);
     if (!redis_url_parse(cfg->redis->url, &r->url)) {
         err_set(e, EXIT_BAD_CONFIG, "url %s", cfg->redis->url);
-        free(r);
+        redis_close(&r->sink);
         return NULL;
     }
-    redis_scripts_make(r);
-    r->fixed = template_fixed(cfg->redis->stream);
-    redis_link_init(&r->link, r, base);
+    if (redis_tls_open(r, e)) {
+        redis_close(&r->sink);
+        return NULL;
+    }
+    redis_where_open(r);
+    redis_tick_in(r, REDIS_TICK_MS);
     return &r->sink;
-}
-
-static void redis_close(struct sink *s)
-{
-    struct redis *r = container_of(s, struct redis, sink);
-
-    redis_link_close(&r->link);
-    redis_url_free(&r->url);
-    redis_xadd_free(&r->xadd);
-    redis_streams_free(r);
-    redis_scripts_free(r);
-    free(r->fixed);
-    free(r);
 }
 
 const struct sink_type sink_redis = {

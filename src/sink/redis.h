@@ -2,7 +2,9 @@
 /* What the files of the Redis sink share: redis.c the sink; redis_connect.c how a connection comes
  * to be, redis_link.c its bytes and whose the replies are, redis_reply.c what they mean;
  * redis_script.c what runs on the server, redis_stream.c the streams that are known and the batches
- * for them, redis_once.c what is claimed there and where to go on; redis_trim.c. */
+ * for them, redis_once.c what is claimed there and where to go on, redis_known.c which streams
+ * there were; redis_where.c masters of sentinels and nodes of clusters; redis_wait.c, redis_trim.c,
+ * redis_tls.c. */
 #pragma once
 
 #include <event2/dns.h>
@@ -17,7 +19,17 @@
 #define REDIS_TICK_MS 1000
 #define REDIS_BATCH 128 /* records in one call of the script */
 
-enum redis_phase { REDIS_DOWN, REDIS_RESOLVING, REDIS_CONNECTING, REDIS_HELLO, REDIS_UP };
+#define REDIS_SLOTS 16384
+#define REDIS_LINKS 1000 /* nodes of a cluster, at most */
+
+enum redis_phase {
+    REDIS_DOWN,
+    REDIS_RESOLVING,
+    REDIS_CONNECTING,
+    REDIS_SHAKING_HANDS, /* TLS */
+    REDIS_HELLO,
+    REDIS_UP
+};
 
 /* A command without a reply. Replies come in the order of the commands. */
 struct redis_asked {
@@ -33,8 +45,13 @@ struct redis_asked {
         REDIS_ASKED_MORE,
         REDIS_ASKED_MARK,  /* what is kept for the stream */
         REDIS_ASKED_CLAIM, /* that it is ours */
+        REDIS_ASKED_KNOWN, /* the streams before this start */
+        REDIS_ASKED_ADDED, /* one more of them */
         REDIS_ASKED_WAIT,  /* lsn: which write */
         REDIS_ASKED_TRIM,
+        REDIS_ASKED_ASKING,
+        REDIS_ASKED_SLOTS,  /* of the cluster */
+        REDIS_ASKED_MASTER, /* of a sentinel */
     } what;
     uint32_t n; /* records of the batch */
     uint64_t lsn;
@@ -55,12 +72,22 @@ struct redis_reply {
     size_t n, cap;
 };
 
+/* Stored, and not confirmed by replicas yet. */
+struct redis_held {
+    uint64_t write, lsn;
+};
+
 /* One non-blocking connection. */
 struct redis_link {
     struct redis *r;
+    struct redis_host host; /* where it leads to */
+    bool sentinel;
+    bool wanted; /* else it is not connected again */
+    struct ssl_st *ssl;
     struct event_base *base;
     struct evdns_base *dns;
     struct evdns_getaddrinfo_request *lookup; /* under way */
+    bool lookup_void;                         /* of another host by now */
     struct event io, timer;
     enum redis_phase phase;
     int fd;
@@ -89,6 +116,7 @@ struct redis_stream {
     struct buf name, key, field; /* where its mark is kept: a field of a hash in the same slot */
     enum redis_claim claim;
     bool ours;             /* claimed before, by this process */
+    bool known, before;    /* listed on the server; when we started */
     bool found;            /* a mark was there */
     uint64_t stored, sent; /* LSNs: confirmed by the server; handed to the connection */
     uint64_t claimed;      /* while claiming: the LSN of the mark */
@@ -96,6 +124,9 @@ struct redis_stream {
     unsigned in_flight; /* commands */
     struct redis_batch *batch;
     int64_t reached_ms, trimmed_ms;
+    unsigned slot;
+    struct redis_link *link; /* that its last commands went to */
+    struct redis_link *ask;  /* while its slot moves: it is there already; or NULL */
 };
 
 /* Records for one stream that go out as one call. */
@@ -121,7 +152,15 @@ struct redis {
     const struct sink_redis_cfg *cfg;
     const struct sink_wait *wait;
     struct redis_url url;
-    struct redis_link link;
+    struct event_base *base;
+    struct event tick;
+    struct redis_link **links; /* one, or those of the cluster */
+    size_t n_links;
+    struct redis_link *sentinel;
+    size_t next_host; /* of the sentinels */
+    int16_t *slots;   /* number of the link, -1: not known; or NULL */
+    bool map_known, map_stale, map_asked;
+    struct ssl_ctx_st *tls;
     struct redis_xadd xadd;
     bool was_full;
     bool reconnect; /* once nothing is in flight */
@@ -131,7 +170,6 @@ struct redis {
     struct redis_script scripts[REDIS_SCRIPTS];
     struct redis_stream *buckets[REDIS_BUCKETS];
     size_t n_streams, hand;
-    bool tabled; /* streams are looked up */
     char trim_error[160];
 
     /* Exactly once; see redis_once.c. */
@@ -140,10 +178,12 @@ struct redis {
     size_t next_batch, batched; /* bytes */
     size_t claims;              /* under way */
     size_t in_flight;           /* records in calls without an answer */
-    bool stalled;               /* a claim failed; tried again at the next tick */
-    bool unsettled;             /* the owner has to be told where to go on: */
-    uint64_t rewind, reach;     /* LSNs */
-    char *fixed;                /* the one stream, where events do not choose it; or NULL */
+    bool stalled;               /* a claim failed; tried again with the next tick */
+    unsigned stalls;
+    bool unsettled;            /* the owner has to be told where to go on: */
+    uint64_t rewind, reach;    /* LSNs */
+    struct redis_stream known; /* no stream: the list of them */
+    bool known_read;
     bool policy_unknown;
 };
 
@@ -151,10 +191,12 @@ struct redis {
 void redis_connect(struct redis_link *l);
 void redis_connect_cancel(struct redis_link *l);
 void redis_connected(struct redis_link *l); /* or not: the socket says */
+void redis_hello(struct redis_link *l);
 
 /* redis_link.c */
-void redis_link_init(struct redis_link *l, struct redis *r, struct event_base *base);
-void redis_link_close(struct redis_link *l);
+struct redis_link *redis_link_new(struct redis *r);
+void redis_link_free(struct redis_link *l);
+void redis_link_want(struct redis_link *l); /* connects, if it is not connected */
 void redis_link_timer(struct redis_link *l, int64_t ms);
 void redis_link_wait(struct redis_link *l, short what);
 /* Down, and again after a while. Everything in flight is void. */
@@ -208,15 +250,44 @@ void redis_streams_free(struct redis *r);
 void redis_batch_add(struct redis *r, struct redis_stream *s, const struct record *rec);
 void redis_batch_send(struct redis *r, struct redis_batch *b);
 void redis_batches_send(struct redis *r);
-void redis_batches_drop(struct redis *r);
+void redis_streams_void(struct redis_link *l); /* what was under way there */
+
+/* redis_known.c */
+void redis_known_open(struct redis *r);
+void redis_known_read(struct redis *r);
+void redis_known_add(struct redis *r, struct redis_stream *s);
+bool redis_known_replied(struct redis_link *l, struct redis_asked asked);
 
 /* redis_once.c */
 int redis_once_send(struct redis *r, const struct record *rec);
-void redis_once_up(struct redis_link *l);
-void redis_once_down(struct redis_link *l);
+void redis_once_up(struct redis *r); /* a link, or a map of the cluster */
 void redis_once_tick(struct redis *r);
 void redis_once_replied(struct redis_link *l);
 void redis_once_settle(struct redis *r);
+
+/* redis_tls.c */
+MUST_CHECK int redis_tls_open(struct redis *r, struct err *e);
+void redis_tls_close(struct redis *r);
+void redis_tls_start(struct redis_link *l);
+void redis_tls_go_on(struct redis_link *l);
+void redis_tls_end(struct redis_link *l);
+ssize_t redis_link_read(struct redis_link *l, void *p, size_t n); /* as read(2), with or without */
+ssize_t redis_link_write(struct redis_link *l, const void *p, size_t n);
+
+/* redis_where.c */
+void redis_where_open(struct redis *r);
+void redis_where_close(struct redis *r);
+void redis_where_up(struct redis_link *l);
+void redis_where_down(struct redis_link *l);
+void redis_where_tick(struct redis *r);
+void redis_where_missing(struct redis *r, const struct redis_stream *s); /* says so, if it is */
+void redis_where_replied(struct redis_link *l);
+/* Follows MOVED and ASK; false: the error is neither. */
+bool redis_where_moved(struct redis_link *l, struct redis_stream *s, const char *error);
+unsigned redis_slot(struct span key);
+/* NULL: wait, it is down or the stream is changing to it. */
+struct redis_link *redis_link_of(struct redis *r, struct redis_stream *s);
+void redis_asking(struct redis_link *l, const struct redis_stream *s); /* before each command */
 
 /* redis_trim.c */
 void redis_trim_tick(struct redis *r);
@@ -226,6 +297,8 @@ void redis_trim_replied(struct redis_link *l);
 void redis_on_up(struct redis_link *l);
 void redis_on_down(struct redis_link *l, enum sink_state state, const char *reason);
 void redis_on_timer(struct redis_link *l);
-void redis_offer_room(struct redis *r);
-struct redis_link *redis_link_of(struct redis *r, const struct redis_stream *s); /* NULL: down */
+void redis_offer_room(struct redis_link *l);
 void redis_running(struct redis *r); /* records are taken from now on */
+bool redis_has_room(const struct redis_link *l, uint64_t lsn);
+void redis_flush_all(struct redis *r);
+void redis_tick_in(struct redis *r, int64_t ms);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a connection to Redis comes to be: a name is looked up, a socket connected, the server
- * greeted with AUTH and SELECT, and a PING so that there is an answer to wait for. */
+/* How a connection to Redis comes to be: a name is looked up, a socket connected, TLS begun, the
+ * server greeted with AUTH and SELECT, and a PING so that there is an answer to wait for. */
 #include <errno.h>
 #include <event2/util.h>
 #include <netinet/in.h>
@@ -12,59 +12,77 @@
 #include "clock.h"
 #include "redis.h"
 
-static void say_hello(struct redis_link *l)
+/* Sentinels have a login of their own, in the URL. */
+static void login(const struct redis_link *l, struct span *user, struct span *password)
 {
     const struct redis *r = l->r;
-    const char *user = r->cfg->user ? r->cfg->user : r->url.user;
     const struct cfg_secret *secret = &r->cfg->password;
-    struct span password =
-        secret->bytes ? span_of(secret->bytes, secret->n) : span_str(r->url.password);
-    const struct span auth[] = { S("AUTH"), span_str(user), password };
-    const struct span plain[] = { S("AUTH"), password };
+    bool url = r->url.kind != REDIS_SENTINEL || l->sentinel;
+
+    *user = span_str(r->cfg->user && !l->sentinel ? r->cfg->user : url ? r->url.user : NULL);
+    *password = secret->bytes && !l->sentinel ? span_of(secret->bytes, secret->n)
+                                              : span_str(url ? r->url.password : NULL);
+}
+
+void redis_hello(struct redis_link *l)
+{
+    const struct redis *r = l->r;
+    struct span user, password;
     char db[NUMBER_MAX];
     const struct span choose[] = { S("SELECT"), sink_number_text((uint64_t)r->url.db, db) };
     const struct span info[] = { S("INFO"), S("memory") };
 
+    login(l, &user, &password);
     l->phase = REDIS_HELLO;
     l->since_ms = clock_mono_ms();
     l->reader = redis_link_reader(l);
-    if (password.p && user)
-        redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_HELLO }, auth, 3);
+    if (password.p && user.p)
+        redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_HELLO },
+                       (struct span[]){ S("AUTH"), user, password }, 3);
     else if (password.p)
-        redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_HELLO }, plain, 2);
-    if (r->url.db)
+        redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_HELLO },
+                       (struct span[]){ S("AUTH"), password }, 2);
+    if (r->url.db && !l->sentinel)
         redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_HELLO }, choose, 2);
-    if (r->epoch)
+    if (r->epoch && !l->sentinel)
         redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_POLICY }, info, 2);
-    redis_scripts_load(l);
+    if (!l->sentinel)
+        redis_scripts_load(l);
     redis_link_ask(l, (struct redis_asked){ REDIS_ASKED_LAST }, &S("PING"), 1);
     redis_link_flush(l);
+}
+
+static const char *where(const struct redis_link *l)
+{
+    return l->host.path ? l->host.path : l->host.host;
 }
 
 void redis_connected(struct redis_link *l)
 {
     int error = 0, one = 1, much = REDIS_OUT_MAX;
     socklen_t n = sizeof error;
-    char reason[160];
+    char reason[300];
 
     getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &error, &n);
     if (error) {
-        snprintf(reason, sizeof reason, "connect %s: %s", l->r->cfg->url, strerrordesc_np(error));
+        snprintf(reason, sizeof reason, "connect %s: %s", where(l), strerrordesc_np(error));
         redis_link_down(l, SINK_RETRYING, reason);
         return;
     }
     setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (l->r->url
-            .path) /* TCP finds its own; here a full buffer is told of only when nearly empty */
+    if (l->host.path) /* TCP finds its own; here a full buffer is told of only when nearly empty */
         setsockopt(l->fd, SOL_SOCKET, SO_SNDBUF, &much, sizeof much);
     setsockopt(l->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
     redis_link_wait(l, EV_READ);
-    say_hello(l);
+    if (l->r->tls)
+        redis_tls_start(l);
+    else
+        redis_hello(l);
 }
 
 static void connect_to(struct redis_link *l, const struct sockaddr *a, socklen_t n)
 {
-    char reason[160];
+    char reason[300];
 
     l->fd = socket(a->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (l->fd >= 0 && (connect(l->fd, a, n) == 0 || errno == EINPROGRESS)) {
@@ -74,23 +92,25 @@ static void connect_to(struct redis_link *l, const struct sockaddr *a, socklen_t
         redis_link_wait(l, EV_WRITE);
         return;
     }
-    snprintf(reason, sizeof reason, "connect %s: %s", l->r->cfg->url, strerrordesc_np(errno));
+    snprintf(reason, sizeof reason, "connect %s: %s", where(l), strerrordesc_np(errno));
     redis_link_down(l, SINK_RETRYING, reason);
 }
 
 static void on_resolved(int error, struct evutil_addrinfo *ai, void *arg)
 {
     struct redis_link *l = arg;
-    char reason[160];
+    char reason[300];
 
     l->lookup = NULL;
-    if (l->phase == REDIS_RESOLVING && !error) {
+    if (l->lookup_void && l->phase == REDIS_RESOLVING)
+        redis_connect(l);
+    else if (l->phase == REDIS_RESOLVING && !error) {
         connect_to(l, ai->ai_addr, ai->ai_addrlen);
     } else if (l->phase == REDIS_RESOLVING) {
-        snprintf(reason, sizeof reason, "resolve %s: %s", l->r->url.host,
-                 evutil_gai_strerror(error));
+        snprintf(reason, sizeof reason, "resolve %s: %s", l->host.host, evutil_gai_strerror(error));
         redis_link_down(l, SINK_RETRYING, reason);
     }
+    l->lookup_void = false;
     if (ai)
         evutil_freeaddrinfo(ai);
 }
@@ -123,19 +143,18 @@ static void look_up(struct redis_link *l, const char *host, const char *port)
 
 void redis_connect(struct redis_link *l)
 {
-    const struct redis_url *url = &l->r->url;
     struct sockaddr_un un = { .sun_family = AF_UNIX };
     char port[16];
 
-    if (url->path) {
-        snprintf(un.sun_path, sizeof un.sun_path, "%s", url->path);
+    if (l->host.path) {
+        snprintf(un.sun_path, sizeof un.sun_path, "%s", l->host.path);
         connect_to(l, (struct sockaddr *)&un, sizeof un);
         return;
     }
     l->phase = REDIS_RESOLVING;
     l->since_ms = clock_mono_ms();
-    snprintf(port, sizeof port, "%d", url->port);
-    look_up(l, url->host, port);
+    snprintf(port, sizeof port, "%d", l->host.port);
+    look_up(l, l->host.host, port);
 }
 
 /* libevent frees a lookup only where it calls back, and that only from the loop. */

@@ -147,6 +147,7 @@ void redis_link_down(struct redis_link *l, enum sink_state state, const char *re
     char text[400];
 
     snprintf(text, sizeof text, "%s", reason); /* it may live in the reader or the reply */
+    redis_tls_end(l);
     if (l->fd >= 0) {
         event_del(&l->io);
         close(l->fd);
@@ -155,14 +156,15 @@ void redis_link_down(struct redis_link *l, enum sink_state state, const char *re
     if (l->reader)
         redisReaderFree(l->reader);
     l->reader = NULL;
+    l->phase = REDIS_DOWN;
+    if (l->wanted)
+        redis_link_timer(l, backoff_ms(l->attempt++));
+    redis_on_down(l, state, text);
     l->out.n = l->sending.n = l->sent = 0;
     l->ring_n = l->held.n = 0;
     l->writes = l->waited = l->confirmed = 0;
     l->reply.n = l->reply.text.n = 0;
     l->loading = false;
-    l->phase = REDIS_DOWN;
-    redis_link_timer(l, backoff_ms(l->attempt++));
-    redis_on_down(l, state, text);
 }
 
 size_t redis_link_waiting(const struct redis_link *l)
@@ -183,7 +185,7 @@ static bool write_out(struct redis_link *l)
             l->out = empty;
             l->out.n = l->sent = 0;
         }
-        n = send(l->fd, l->sending.p + l->sent, l->sending.n - l->sent, MSG_NOSIGNAL);
+        n = redis_link_write(l, l->sending.p + l->sent, l->sending.n - l->sent);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN)
@@ -234,10 +236,10 @@ static void read_in(struct redis_link *l)
     char piece[65536];
     ssize_t n;
 
-    while ((n = read(l->fd, piece, sizeof piece)) > 0) {
+    while ((n = redis_link_read(l, piece, sizeof piece)) > 0) {
         l->since_ms = clock_mono_ms();
         redisReaderFeed(l->reader, piece, (size_t)n);
-        if (!take_replies(l) || (size_t)n < sizeof piece)
+        if (!take_replies(l) || ((size_t)n < sizeof piece && !l->ssl))
             goto out;
     }
     if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -247,7 +249,7 @@ static void read_in(struct redis_link *l)
         return;
     }
 out:
-    redis_offer_room(l->r);
+    redis_offer_room(l);
 }
 
 static void on_io(evutil_socket_t fd UNUSED, short what, void *arg)
@@ -259,12 +261,16 @@ static void on_io(evutil_socket_t fd UNUSED, short what, void *arg)
         redis_connected(l);
         return;
     }
+    if (l->phase == REDIS_SHAKING_HANDS) {
+        redis_tls_go_on(l);
+        return;
+    }
     if (what & EV_WRITE)
         good = write_out(l); /* first: the server has something to do while we go on */
     if (what & EV_READ || !good)
         read_in(l);
     else
-        redis_offer_room(l->r);
+        redis_offer_room(l);
 }
 
 void redis_link_flush(struct redis_link *l)
@@ -278,17 +284,29 @@ static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
     redis_on_timer(arg);
 }
 
-void redis_link_init(struct redis_link *l, struct redis *r, struct event_base *base)
+struct redis_link *redis_link_new(struct redis *r)
 {
-    *l = (struct redis_link){ .r = r, .base = base, .fd = -1 };
-    event_assign(&l->io, base, -1, 0, on_io, l);
-    event_assign(&l->timer, base, -1, 0, on_timer, l);
-    redis_link_timer(l, 0);
+    struct redis_link *l = xcalloc(1, sizeof *l);
+
+    l->r = r;
+    l->base = r->base;
+    l->fd = -1;
+    event_assign(&l->io, l->base, -1, 0, on_io, l);
+    event_assign(&l->timer, l->base, -1, 0, on_timer, l);
+    return l;
 }
 
-void redis_link_close(struct redis_link *l)
+void redis_link_want(struct redis_link *l)
+{
+    if (!l->wanted && l->phase == REDIS_DOWN && !event_pending(&l->timer, EV_TIMEOUT, NULL))
+        redis_link_timer(l, 0);
+    l->wanted = true;
+}
+
+void redis_link_free(struct redis_link *l)
 {
     event_del(&l->timer);
+    redis_tls_end(l);
     if (l->fd >= 0) {
         event_del(&l->io);
         close(l->fd);
@@ -296,10 +314,12 @@ void redis_link_close(struct redis_link *l)
     redis_connect_cancel(l);
     if (l->reader)
         redisReaderFree(l->reader);
+    redis_host_free(&l->host);
     buf_free(&l->out);
     buf_free(&l->sending);
     buf_free(&l->held);
     buf_free(&l->reply.text);
     free(l->reply.items);
     free(l->ring);
+    free(l);
 }

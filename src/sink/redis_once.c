@@ -19,22 +19,36 @@
 
 #define REACH_MS 10000
 
+/* Where its connection is down it is read once that is up. */
 static void read_mark(struct redis *r, struct redis_stream *s)
 {
-    struct redis_link *l = &r->link;
+    struct redis_link *l = redis_link_of(r, s);
     const struct span argv[] = { S("HGET"), buf_as_span(&s->key), buf_as_span(&s->field) };
 
+    if (!l)
+        return;
     s->claim = REDIS_READING;
     s->in_flight++;
     r->claims++;
+    redis_asking(l, s);
     redis_link_ask(l, (struct redis_asked){ .what = REDIS_ASKED_MARK, .stream = s }, argv,
                    ARRAY_LEN(argv));
 }
 
 static void read_unread(struct redis *r, struct redis_stream *s)
 {
+    redis_link_of(r, s); /* it may have changed */
     if (s->claim == REDIS_UNREAD)
         read_mark(r, s);
+}
+
+/* First which streams there are, then the marks of all. */
+static void read_all(struct redis *r)
+{
+    if (r->known_read)
+        redis_streams_each(r, read_unread);
+    else
+        redis_known_read(r);
 }
 
 static void rewind_to(struct redis *r, uint64_t lsn)
@@ -46,7 +60,7 @@ static void rewind_to(struct redis *r, uint64_t lsn)
 static void try_later(struct redis *r)
 {
     if (!r->stalled)
-        redis_link_timer(&r->link, backoff_ms(r->link.attempt++));
+        redis_tick_in(r, backoff_ms(r->stalls++));
     r->stalled = true;
 }
 
@@ -59,19 +73,27 @@ static void stall(struct redis *r, struct redis_stream *s, enum sink_state state
     r->sink.owner.state(r->sink.owner.arg, state, reason);
 }
 
+static bool all_confirmed(const struct redis *r)
+{
+    for (size_t i = 0; i < r->n_links; i++)
+        if (!redis_wait_over(r->links[i]))
+            return false;
+    return true;
+}
+
 void redis_once_settle(struct redis *r)
 {
     const struct sink_owner *owner = &r->sink.owner;
 
-    if (!r->epoch || r->link.phase != REDIS_UP || r->claims || r->stalled)
+    if (!r->epoch || !r->known_read || r->claims || r->stalled || !all_confirmed(r))
         return;
     if (r->unsettled) {
-        if (r->in_flight || !redis_wait_over(&r->link))
+        if (r->in_flight)
             return;
         owner->resume(owner->arg, MIN(r->rewind, owner->cursor(owner->arg)));
         r->unsettled = false;
     }
-    r->link.attempt = 0;
+    r->stalls = 0;
     redis_running(r);
 }
 
@@ -93,7 +115,7 @@ static void judge(struct redis *r, struct redis_stream *s, struct span text)
         stall(r, s, SINK_BLOCKED, "diverged: what is kept beside the stream was not written by us");
         return;
     }
-    if (s->found || s->ours || r->fixed) /* others may be new */
+    if (s->found || s->ours || s->before) /* others are new */
         verdict = owner->judge(owner->arg, s->found ? &mark : NULL, s->ours, &reason);
     if (verdict != SINK_GO_ON) {
         stall(r, s, SINK_BLOCKED, reason.n ? buf_cstr(&reason) : "another process writes here");
@@ -111,15 +133,16 @@ static void judge(struct redis *r, struct redis_stream *s, struct span text)
     s->claim = REDIS_CLAIMING;
     s->in_flight++;
     r->claims++;
-    redis_call_claim(&r->link, s);
-    r->link.writes++;
+    redis_known_add(r, s);
+    redis_call_claim(s->link, s);
+    s->link->writes++;
 }
 
 static void claimed(struct redis *r, struct redis_stream *s)
 {
     uint64_t lsn = s->claimed, cursor = r->sink.owner.cursor(r->sink.owner.arg);
 
-    if (s->ours ? lsn < s->stored || !s->found : s->found && r->fixed && lsn < cursor)
+    if (s->ours ? lsn < s->stored || !s->found : s->found && s->before && lsn < cursor)
         rewind_to(r, lsn);
     s->claim = REDIS_CLAIMED;
     s->ours = true;
@@ -135,7 +158,8 @@ static void on_claim(struct redis_link *l, struct redis_asked asked)
 
     stop_claim(r, s);
     if (redis_reply_is_error(&l->reply)) {
-        redis_refused(l, text.p);
+        if (!redis_where_moved(l, s, text.p))
+            redis_refused(l, text.p);
         s->claim = REDIS_UNREAD;
         try_later(r);
     } else if (asked.what == REDIS_ASKED_CLAIM && span_eq(text, span_str(s->wanted))) {
@@ -143,7 +167,23 @@ static void on_claim(struct redis_link *l, struct redis_asked asked)
     } else {
         judge(r, s, text);
     }
+    redis_wait_ask(l);
     redis_once_settle(r);
+    redis_link_flush(l);
+}
+
+static void on_known(struct redis_link *l, struct redis_asked asked)
+{
+    struct redis *r = l->r;
+
+    if (redis_known_replied(l, asked)) {
+        if (asked.what == REDIS_ASKED_KNOWN)
+            read_all(r);
+    } else if (!r->known_read) {
+        try_later(r);
+    }
+    redis_once_settle(r);
+    redis_link_flush(l);
 }
 
 /* --- answers of the script
@@ -180,10 +220,12 @@ static void on_error(struct redis_link *l, struct redis_asked asked, const char 
     struct redis_stream *s = asked.stream;
 
     s->sent = s->stored;
-    if (asked.n)
-        redis_refused(l, error);
-    else
-        redis_scripts_again(l, error);
+    if (!redis_where_moved(l, s, error)) {
+        if (asked.n)
+            redis_refused(l, error);
+        else
+            redis_scripts_again(l, error);
+    }
     report(l, asked, 0, 0, error);
 }
 
@@ -229,7 +271,7 @@ static void on_batch(struct redis_link *l, struct redis_asked asked)
     } else {
         on_verdict(l, asked);
     }
-    if (l->phase == REDIS_UP && l->r->unsettled)
+    if (l->r->unsettled)
         redis_once_settle(l->r);
 }
 
@@ -237,10 +279,17 @@ void redis_once_replied(struct redis_link *l)
 {
     struct redis_asked asked = redis_link_pop(l);
 
-    if (asked.what == REDIS_ASKED_BATCH)
+    switch (asked.what) {
+    case REDIS_ASKED_BATCH:
         on_batch(l, asked);
-    else
+        break;
+    case REDIS_ASKED_KNOWN:
+    case REDIS_ASKED_ADDED:
+        on_known(l, asked);
+        break;
+    default:
         on_claim(l, asked);
+    }
 }
 
 /* --- sending, and the connection
@@ -256,15 +305,19 @@ static bool full(struct redis *r)
 int redis_once_send(struct redis *r, const struct record *rec)
 {
     struct redis_stream *s;
+    struct redis_link *l;
 
-    if (r->claims || r->stalled || r->unsettled)
+    if (!r->known_read || r->claims || r->stalled || r->unsettled)
         return full(r);
     s = redis_stream_of(r, redis_xadd_stream(&r->xadd, rec));
-    if (!s)
+    l = s ? redis_link_of(r, s) : NULL;
+    if (s && !l)
+        redis_where_missing(r, s);
+    if (!l || !redis_has_room(l, rec->lsn))
         return full(r);
     if (s->claim != REDIS_CLAIMED) {
         read_unread(r, s);
-        redis_link_flush(&r->link);
+        redis_link_flush(l);
         return full(r);
     }
     if (rec->lsn <= s->stored) { /* after a rewind for another stream */
@@ -277,32 +330,13 @@ int redis_once_send(struct redis *r, const struct record *rec)
     return 0;
 }
 
-void redis_once_up(struct redis_link *l)
+void redis_once_up(struct redis *r)
 {
-    struct redis *r = l->r;
-
     r->stalled = false;
     rewind_to(r, r->sink.owner.cursor(r->sink.owner.arg));
-    if (r->fixed)
-        redis_stream_of(r, span_str(r->fixed));
-    redis_streams_each(r, read_unread);
-    redis_link_flush(l);
+    read_all(r);
+    redis_flush_all(r);
     redis_once_settle(r);
-}
-
-static void forget(struct redis *r UNUSED, struct redis_stream *s)
-{
-    s->claim = REDIS_UNREAD;
-    s->in_flight = 0;
-}
-
-void redis_once_down(struct redis_link *l)
-{
-    struct redis *r = l->r;
-
-    redis_batches_drop(r);
-    redis_streams_each(r, forget);
-    r->in_flight = r->claims = 0;
 }
 
 static void follow(struct redis *r, struct redis_stream *s)
@@ -311,30 +345,29 @@ static void follow(struct redis *r, struct redis_stream *s)
     int64_t now = clock_mono_ms();
     struct sink_mark mark;
 
-    if (s->claim != REDIS_CLAIMED || s->in_flight || s->batch || now - s->reached_ms < REACH_MS ||
-        r->reach <= s->stored)
+    if (!redis_link_of(r, s) || s->claim != REDIS_CLAIMED || s->in_flight || s->batch ||
+        now - s->reached_ms < REACH_MS || r->reach <= s->stored)
         return;
     owner->mark(owner->arg, r->reach, &mark);
     s->reached_ms = now;
-    redis_call_append(&r->link, s, &mark, SPAN_NONE, 0);
+    redis_call_append(s->link, s, &mark, SPAN_NONE, 0);
     redis_link_push(
-        &r->link, (struct redis_asked){ .what = REDIS_ASKED_BATCH, .lsn = mark.lsn, .stream = s });
+        s->link, (struct redis_asked){ .what = REDIS_ASKED_BATCH, .lsn = mark.lsn, .stream = s });
     s->sent = mark.lsn;
     s->in_flight++;
-    r->link.writes++;
+    s->link->writes++;
 }
 
 void redis_once_tick(struct redis *r)
 {
-    if (r->link.phase != REDIS_UP)
+    if (!r->epoch)
         return;
     if (r->stalled && !r->claims) {
         r->stalled = false;
-        redis_streams_each(r, read_unread);
+        read_all(r);
         redis_once_settle(r);
     } else if (!r->claims && !r->unsettled) {
         r->reach = r->sink.owner.cursor(r->sink.owner.arg);
         redis_streams_each(r, follow);
     }
-    redis_link_flush(&r->link);
 }

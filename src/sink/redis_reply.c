@@ -111,7 +111,7 @@ static void on_xadd(struct redis_link *l)
         redis_stored(l, asked.lsn);
         return;
     }
-    if (!redis_is_poison(r, error))
+    if (!redis_where_moved(l, asked.stream, error) && !redis_is_poison(r, error))
         redis_refused(l, error);
     redis_refuse(r, asked.lsn, error, true);
 }
@@ -149,6 +149,8 @@ void redis_on_reply(struct redis_link *l)
     case REDIS_ASKED_BATCH:
     case REDIS_ASKED_MARK:
     case REDIS_ASKED_CLAIM:
+    case REDIS_ASKED_KNOWN:
+    case REDIS_ASKED_ADDED:
         redis_once_replied(l);
         break;
     case REDIS_ASKED_WAIT:
@@ -156,6 +158,11 @@ void redis_on_reply(struct redis_link *l)
         break;
     case REDIS_ASKED_TRIM:
         redis_trim_replied(l);
+        break;
+    case REDIS_ASKED_ASKING:
+    case REDIS_ASKED_SLOTS:
+    case REDIS_ASKED_MASTER:
+        redis_where_replied(l);
     }
 }
 
@@ -163,16 +170,18 @@ void redis_on_reply(struct redis_link *l)
 void redis_on_cut(struct redis_link *l)
 {
     struct redis *r = l->r;
+    size_t records = 0;
     uint64_t large = 0;
 
     if (l->phase != REDIS_UP)
         return;
     for (size_t i = 0; i < l->ring_n; i++) {
         const struct redis_asked *one = redis_link_oldest(l, i);
+        records += one->n != 0;
         if (one->bytes >= REDIS_LEAST_LIMIT)
             large = one->lsn;
     }
-    if (large && l->ring_n == 1 && large <= r->careful_until) {
+    if (large && records == 1 && large <= r->careful_until) {
         r->poison = r->cut == large ? large : r->poison;
         r->cut = large;
     }

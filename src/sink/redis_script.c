@@ -138,9 +138,11 @@ size_t redis_call_append(struct redis_link *l, const struct redis_stream *s,
                          const struct sink_mark *reach, struct span records, size_t n)
 {
     struct redis *r = l->r;
-    size_t before = l->out.n;
+    size_t before;
     char text[32] = "";
 
+    redis_asking(l, s);
+    before = l->out.n;
     call(l, REDIS_APPEND, 2, APPEND_ARGS + n * RECORD_ARGS);
     redis_bulk(&l->out, buf_as_span(&s->name));
     redis_bulk(&l->out, buf_as_span(&s->key));
@@ -164,6 +166,7 @@ size_t redis_call_append(struct redis_link *l, const struct redis_stream *s,
 
 void redis_call_claim(struct redis_link *l, struct redis_stream *s)
 {
+    redis_asking(l, s);
     call(l, REDIS_CLAIM, 1, 3);
     redis_bulk(&l->out, buf_as_span(&s->key));
     redis_bulk(&l->out, buf_as_span(&s->field));
@@ -174,6 +177,7 @@ void redis_call_claim(struct redis_link *l, struct redis_stream *s)
 
 void redis_call_trim(struct redis_link *l, struct redis_stream *s)
 {
+    redis_asking(l, s);
     call(l, REDIS_TRIM, 1, 0);
     redis_bulk(&l->out, buf_as_span(&s->name));
     redis_link_push(l, (struct redis_asked){ .what = REDIS_ASKED_TRIM, .stream = s });

@@ -38,6 +38,7 @@ static struct redis_stream *make(struct redis *r, struct span name)
     buf_printf(&s->key, "}:%s", r->xadd.logid);
     buf_printf(&s->field, "%s/", r->name);
     buf_span(&s->field, name);
+    s->slot = redis_slot(name);
     s->next = *at;
     *at = s;
     r->n_streams++;
@@ -113,12 +114,13 @@ static void empty(struct redis *r, struct redis_batch *b)
 
 void redis_batch_send(struct redis *r, struct redis_batch *b)
 {
-    struct redis_link *l = &r->link;
     struct redis_stream *s = b->stream;
+    struct redis_link *l;
     size_t bytes;
 
     if (!s)
         return;
+    l = s->link;
     bytes = redis_call_append(l, s, NULL, buf_as_span(&b->args), b->n);
     for (size_t i = 0; i < b->n; i++)
         redis_link_push(l, (struct redis_asked){ i ? REDIS_ASKED_MORE : REDIS_ASKED_BATCH,
@@ -164,11 +166,74 @@ void redis_batches_send(struct redis *r)
         redis_batch_send(r, &r->batches[i]);
 }
 
-void redis_batches_drop(struct redis *r)
+/* --- a connection that is gone
+ * ------------------------------------------------------------------------ */
+
+/* Of one of several connections only what was under way on it is void: each record is told of. */
+static void void_one(struct redis *r, uint64_t lsn)
 {
+    const struct sink_owner *owner = &r->sink.owner;
+
+    if (r->slots)
+        owner->done(owner->arg, lsn, SINK_RETRY, "connection lost");
+}
+
+static void void_batches(struct redis_link *l)
+{
+    struct redis *r = l->r;
+
     for (size_t i = 0; i < REDIS_BATCHES; i++) {
-        r->in_flight -= r->batches[i].n;
-        if (r->batches[i].stream)
-            empty(r, &r->batches[i]);
+        struct redis_batch *b = &r->batches[i];
+        if (!b->stream || b->stream->link != l)
+            continue;
+        r->in_flight -= b->n;
+        for (size_t j = 0; j < b->n; j++)
+            void_one(r, b->lsns[j]);
+        empty(r, b);
     }
+}
+
+static void void_asked(struct redis_link *l, const struct redis_asked *asked)
+{
+    struct redis *r = l->r;
+
+    switch (asked->what) {
+    case REDIS_ASKED_BATCH:
+    case REDIS_ASKED_MORE:
+        if (asked->n) {
+            r->in_flight--;
+            void_one(r, asked->lsn);
+        }
+        break;
+    case REDIS_ASKED_XADD:
+        void_one(r, asked->lsn);
+        break;
+    case REDIS_ASKED_MARK:
+    case REDIS_ASKED_CLAIM:
+    case REDIS_ASKED_KNOWN:
+        r->claims--;
+        break;
+    default:
+        break;
+    }
+}
+
+void redis_streams_void(struct redis_link *l)
+{
+    for (size_t i = 0; i < l->ring_n; i++)
+        void_asked(l, redis_link_oldest(l, i));
+    for (size_t i = 0; i < l->held.n; i += sizeof(struct redis_held)) {
+        struct redis_held held;
+        memcpy(&held, l->held.p + i, sizeof held);
+        void_one(l->r, held.lsn);
+    }
+    void_batches(l);
+    if (l->r->known.link == l)
+        l->r->known.in_flight = 0;
+    for (size_t i = 0; i < REDIS_BUCKETS; i++)
+        for (struct redis_stream *s = l->r->buckets[i]; s; s = s->next)
+            if (s->link == l) {
+                s->claim = REDIS_UNREAD;
+                s->in_flight = 0;
+            }
 }

@@ -10,10 +10,6 @@
 
 #include "redis.h"
 
-struct held {
-    uint64_t write, lsn;
-};
-
 bool redis_wait_over(const struct redis_link *l)
 {
     return !l->r->wait->replicas || l->confirmed == l->writes;
@@ -22,7 +18,7 @@ bool redis_wait_over(const struct redis_link *l)
 void redis_stored(struct redis_link *l, uint64_t lsn)
 {
     const struct sink_owner *owner = &l->r->sink.owner;
-    struct held held = { l->writes, lsn };
+    struct redis_held held = { l->writes, lsn };
 
     if (l->r->wait->replicas)
         buf_add(&l->held, &held, sizeof held);
@@ -54,7 +50,7 @@ static void release(struct redis_link *l, uint64_t write)
 {
     const struct sink_owner *owner = &l->r->sink.owner;
     size_t at = 0;
-    struct held held;
+    struct redis_held held;
 
     for (; at + sizeof held <= l->held.n; at += sizeof held) {
         memcpy(&held, l->held.p + at, sizeof held);
@@ -79,7 +75,9 @@ void redis_wait_replied(struct redis_link *l)
 {
     struct redis *r = l->r;
     struct redis_asked asked = redis_link_pop(l);
-    const struct redis_item *last = &l->reply.items[l->reply.n - 1]; /* WAITAOF: local, replicas */
+    const struct redis_item none = { .number = 0 };
+    const struct redis_item *last = /* WAITAOF: local, replicas */
+        l->reply.n ? &l->reply.items[l->reply.n - 1] : &none;
     char reason[160];
 
     if (redis_reply_is_error(&l->reply)) {
@@ -90,8 +88,9 @@ void redis_wait_replied(struct redis_link *l)
         redis_once_settle(r);
         return;
     } else {
-        snprintf(reason, sizeof reason, "%s: %lld of %lld replicas have confirmed",
-                 l->no_waitaof ? "WAIT" : "WAITAOF", last->number, (long long)r->wait->replicas);
+        snprintf(reason, sizeof reason, "%s: %lld of %lld replicas have confirmed%s",
+                 l->no_waitaof ? "WAIT" : "WAITAOF", last->number, (long long)r->wait->replicas,
+                 last->number < r->wait->replicas ? "" : ", but not this server's own disk");
         r->sink.owner.state(r->sink.owner.arg, SINK_RETRYING, reason);
     }
     if (l->waited == asked.lsn)

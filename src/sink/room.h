@@ -23,6 +23,9 @@ struct sink_redis_cfg {
     char *url, *user, *stream;
     struct cfg_secret password;
     struct sink_trim trim;
+    struct sink_redis_tls {
+        char *ca, *cert, *key; /* PEM files */
+    } tls;
 };
 
 extern const struct sink_type sink_kafka, sink_redis;
@@ -36,17 +39,28 @@ void sink_redis_check(const char *name, const struct sink_redis_cfg *cfg, const 
 /* template.c: "hooks.{source}" for a record. {{tag}} writes {tag}. */
 bool template_good(const char *t, const char **why);
 bool template_by_content(const char *t); /* names something that comes from outside */
-char *template_fixed(const char *t);     /* what it writes for every record, or NULL */
 /* safe: bytes other than [A-Za-z0-9._-] become _ (names of Kafka topics). */
 void template_write(const char *t, const struct record *rec, struct span id, bool safe,
                     struct buf *out);
 
 /* redis_url.c */
+struct redis_host {
+    char *host; /* NULL: path is a Unix socket */
+    char *path;
+    int port;
+};
 struct redis_url {
-    char *host, *path, *user, *password;
-    int port, db;
+    enum redis_kind { REDIS_ONE, REDIS_SENTINEL, REDIS_CLUSTER } kind;
+    bool tls;
+    struct redis_host *hosts; /* the server, or some of the sentinels or of the cluster */
+    size_t n;
+    char *user, *password; /* REDIS_SENTINEL: for the sentinels */
+    char *name;            /* REDIS_SENTINEL: of the master */
+    int db;
 };
 bool redis_url_parse(const char *text, struct redis_url *out);
+bool redis_host_parse(struct span text, int port, struct redis_host *out); /* port: the default */
+void redis_host_free(struct redis_host *h);
 void redis_url_free(struct redis_url *u);
 
 /* redis_conf.c: what an error reply means for the record it answers. */

@@ -193,18 +193,6 @@ bool template_by_content(const char *t)
     return strstr(t, "{type}") || strstr(t, "{subject}") || strstr(t, "{id}");
 }
 
-char *template_fixed(const char *t)
-{
-    const struct record none = { .lsn = 0 };
-    struct buf out = BUF_INIT;
-
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (strstr(t, names[i]))
-            return NULL;
-    template_write(t, &none, SPAN_NONE, false, &out);
-    return buf_take(&out);
-}
-
 static void add_safe(struct buf *out, struct span s, bool safe)
 {
     if (!safe) {

@@ -26,6 +26,7 @@ struct proxy {
     const char *needle;         /* commands that hold it are counted */
     int count, refuse, refused; /* the n-th, from 1; how often */
     const char *error;
+    const char *answer; /* to every one that holds the needle, as it stands on the wire; or NULL */
     bool busy;
 };
 
@@ -74,7 +75,11 @@ static inline void proxy_forward(struct proxy *p)
         n = proxy_command(b, have);
         if (!n)
             return;
-        if (memmem(b, MIN(n, 400u), p->needle, strlen(p->needle)) && ++p->count == p->refuse) {
+        bool held = memmem(b, MIN(n, 400u), p->needle, strlen(p->needle)) != NULL;
+        p->count += held;
+        if (held && p->answer) {
+            evbuffer_add_printf(bufferevent_get_output(p->client), "%s", p->answer);
+        } else if (held && p->count == p->refuse) {
             evbuffer_add_printf(bufferevent_get_output(p->client), "-%s\r\n", p->error);
             p->refused++;
         } else {

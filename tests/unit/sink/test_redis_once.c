@@ -384,6 +384,38 @@ static void a_lost_tail_is_sent_again(void **state UNUSED)
     event_base_free(base);
 }
 
+/* A restart and a lost tail at once: the cursor is past what the server has, and no new event
+ * comes.
+ */
+static void a_tail_lost_before_a_start_is_sent_again(void **state UNUSED)
+{
+    struct event_base *base = event_base_new();
+    struct owner o;
+    redisReply *reply;
+
+    owner_open(&o, base, server.socket, "two:{source}", "");
+    o.last = 4;
+    TURN(&o, over(&o));
+    reply = redisCommand(server.c, "HGET hookline:{two:odd}:" LOGID " t/two:odd");
+    o.last = LAST;
+    TURN(&o, over(&o));
+    owner_close(&o);
+    run("HSET hookline:{two:odd}:" LOGID " t/two:odd %s", reply->str);
+    run("EVAL %s 1 two:odd", "local e = redis.call('XRANGE', KEYS[1], '-', '+') for i = 3, #e do "
+                             "redis.call('XDEL', KEYS[1], e[i][1]) end");
+    owner_open(&o, base, server.socket, "two:{source}", "");
+    for (int i = 1; i <= LAST; i++)
+        o.at[i] = DONE;
+    o.cursor = LAST;
+    TURN(&o, o.resumes > 0 && over(&o));
+    assert_int_equal(o.resumed, 3);
+    holds("two:odd", 1, 2, LAST - 1);
+    holds("two:demo", 2, 2, LAST);
+    freeReplyObject(reply);
+    owner_close(&o);
+    event_base_free(base);
+}
+
 static void state_lost_goes_on_from_the_cursor(void **state UNUSED)
 {
     struct event_base *base = event_base_new();
@@ -480,6 +512,31 @@ static void all_there(struct cut *c)
     holds(c->demo, 2, 2, LAST);
     owner_close(&c->o);
     proxy_stop(&c->p);
+}
+
+/* Redis 7.2 and later, and Valkey, which no test here can start: their answer is the proxy's. */
+static void waitaof_has_to_confirm_both(void **state UNUSED)
+{
+    struct event_base *base = event_base_new();
+    char here[96];
+    struct owner o;
+    struct proxy p;
+
+    proxy_here(&p, base, here, 0);
+    p.needle = "WAITAOF";
+    p.answer = "*2\r\n:1\r\n:0\r\n";
+    owner_open(&o, base, here, "aof", ", wait: { replicas: 1, timeout: 5ms }");
+    TURN(&o, o.state == SINK_RETRYING && strstr(o.reason, "0 of 1 replicas"));
+    p.answer = "*2\r\n:0\r\n:1\r\n"; /* not on this server's own disk */
+    TURN(&o, strstr(o.reason, "1 of 1 replicas"));
+    assert_int_equal(o.cursor, 0);
+    p.answer = "*2\r\n:1\r\n:1\r\n";
+    TURN(&o, over(&o));
+    holds("aof", 1, 1, LAST);
+    assert_true(p.count > 2);
+    owner_close(&o);
+    proxy_stop(&p);
+    event_base_free(base);
 }
 
 /* Every call in turn, refused in its place, then taken: nothing lost, nothing twice. */
@@ -621,9 +678,11 @@ int main(void)
         cmocka_unit_test_setup(diverged_sends_nothing_until_it_is_mended, fresh),
         cmocka_unit_test_setup(a_rival_is_met_at_the_next_call, fresh),
         cmocka_unit_test_setup(a_lost_tail_is_sent_again, fresh),
+        cmocka_unit_test_setup(a_tail_lost_before_a_start_is_sent_again, fresh),
         cmocka_unit_test_setup(state_lost_goes_on_from_the_cursor, fresh),
         cmocka_unit_test_setup(scripts_are_loaded_again, fresh),
         cmocka_unit_test_setup(refused_where_keys_may_be_evicted, fresh),
+        cmocka_unit_test_setup(waitaof_has_to_confirm_both, fresh),
         cmocka_unit_test_setup(case39_cut_after_every_byte, fresh),
     };
     int failed;
