@@ -1,11 +1,13 @@
-"""Reads what sinks hold: Kafka through kcat, as a read_committed consumer sees it, Redis by its own protocol.
-Each yields the dicts that verdict.py judges, those of one place in its order."""
+"""Reads what sinks hold: Kafka through kcat, as a read_committed consumer sees it, Redis by its own protocol,
+dead letters from the bridge. Each yields the dicts that verdict.py judges, those of one place in its order."""
 import hashlib
+import json
 import re
 import socket
 import ssl
 import subprocess
 import urllib.parse
+import urllib.request
 
 CHUNK = 1 << 20
 MARK, BETWEEN = b'\x1e\x1d', b'\x1f'
@@ -130,3 +132,17 @@ def from_redis(url, stream, after=None, sink='redis', password=None):
                    'id': f['id'].decode('utf-8', 'replace') if 'id' in f else None, 'key': None,
                    'log': f.get('logid', b'').decode(), 'lsn': int(f.get('lsn', 0)), 'sha256': sha256(f.get('body', b'')),
                    **({'replay': f['replay'].decode()} if 'replay' in f else {})}
+
+
+def from_dead(admin, sink, name=None, token=None):
+    """The letters of a sink, by the admin listener. Their bytes are not in the list, so they are not compared."""
+    after = 0
+    while after is not None:
+        request = urllib.request.Request(f'{admin.rstrip("/")}/v1/dead/{sink}?after={after}&limit=1000',
+                                         headers={'Authorization': f'Bearer {token}'} if token else {})
+        with urllib.request.urlopen(request, timeout=60) as r:
+            page = json.load(r)
+        for d in page['letters']:
+            yield {'sink': name or sink, 'place': 'dead letters', 'at': str(d['lsn']), 'source': d['source'], 'id': d['id'],
+                   'key': None, 'log': None, 'lsn': int(d['lsn']), 'sha256': None, 'dead': True}
+        after = page.get('next')

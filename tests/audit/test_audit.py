@@ -9,8 +9,9 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), 'e2e')]
-from dumps import whole  # noqa: E402
-from servers import SECRET, Hookline, Redis, Tap, stop_all, until  # noqa: E402
+from client import post, signed  # noqa: E402
+from dumps import sha256, whole  # noqa: E402
+from servers import SECRET, Hookline, Redis, Skip, Tap, stop_all, until  # noqa: E402
 
 
 def sent(n, key='a', **more):
@@ -179,6 +180,28 @@ def stream_to_verdict():
         stop_all(redis)
 
 
+def dead_letters_to_verdict():
+    """what a sink can never take is among the dead letters that `dump` reads from the bridge, and so is not lost"""
+    redis, h = Redis(), None
+    try:
+        redis.start()
+        redis('CONFIG', 'SET', 'client-query-buffer-limit', '1mb')
+        h = Hookline(f'  r: {{ redis: {{ url: "unix:{redis.socket}" }} }}').start()
+        if h.get('/v1/dead/r')[0] == 404:
+            raise Skip('this build does not show its dead letters')
+        body = b'x' * (1 << 20)
+        assert post(h.port, signed('large', body))[0] == 200
+        until('it is dead', lambda: h.drained('r'))
+        r = subprocess.run([sys.executable, os.path.join(HERE, 'dump'), 'dead', f'http://127.0.0.1:{h.admin}', 'r'],
+                           stdout=subprocess.PIPE, check=True, universal_newlines=True)
+        history = [{'event': 'sent', 'id': 'large', 'sha256': sha256(body)}, {'event': 'acked', 'id': 'large', 'lsn': 1}]
+        with files(history, [r.stdout.strip()]) as paths:
+            code, out, err = audit('', *paths)
+        assert code == 0 and 'r: 0 delivered in 0 places, 1 of 1 acknowledged' in out, out + err
+    finally:
+        stop_all(h, redis)
+
+
 def sent_to_verdict():
     """`send` against a real bridge that is killed meanwhile, `dump` of its stream, and the verdict"""
     redis, h = Redis(), None
@@ -211,4 +234,4 @@ def sent_to_verdict():
 
 
 Tap().run(*[row_test(*row) for row in ROWS], inputs_that_cannot_be_read, several_dumps, taken_apart, stream_to_verdict,
-          sent_to_verdict)
+          dead_letters_to_verdict, sent_to_verdict)
