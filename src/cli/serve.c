@@ -439,10 +439,11 @@ static void return_large_blocks(void)
     mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 }
 
-/* Out of memory ends the process inside libevent too: an event that could not be added would never
- * come, and a connection or a sink would stand still without a word. */
+/* Out of memory ends the process inside the libraries too. An event that could not be added would
+ * never come, and a connection or a sink would stand still without a word. */
 static void end_without_memory(void)
 {
+    crypto_end_without_memory();
     event_set_mem_functions(xmalloc, xrealloc, free);
 }
 

@@ -279,6 +279,43 @@ def memory_fails():
         stop_all(h)
 
 
+def no_blame_for_it():
+    """case 40: each allocation in checking a JSON Web Token fails in turn: nobody is told that the signature is bad"""
+    if SANITIZED:
+        raise Skip('the sanitizers bring an allocator of their own')
+    h = Hookline()
+    memory = Memory(h.dir)
+    url = f'http://127.0.0.1:{h.port}/hooks/jwt'
+    subprocess.run([HOOKLINE, 'providers', 'keygen', 'google-pubsub', h.dir], check=True, stdout=subprocess.DEVNULL)
+    h.write_config(extra='threads: 1', sources=f'''
+  jwt: {{ provider: google-pubsub, audience: "{url}", email: push@example.iam.gserviceaccount.com,
+          jwks: {{ file: "{h.dir}/jwks.json" }} }}''')
+
+    def send():
+        return subprocess.run([HOOKLINE, 'send', '--provider', 'google-pubsub', '--key', f'{h.dir}/private.pem', url],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        assert start_or_end(h, memory.wrap())
+        r = send()
+        assert r.returncode == 0, r
+        before = memory.calls()
+        send()
+        calls, ended = memory.calls() - before, 0
+        for n in range(1, calls + 1, max(1, calls * 2 // SAMPLES if SAMPLES else 1)):
+            memory.fail(n)
+            r = send()
+            memory.fail(0)
+            assert b'401' not in r.stdout, (n, r.stdout)
+            if not alive(h):
+                ended += 1
+                assert start_or_end(h, memory.wrap())
+                assert send().returncode == 0  # what a first token makes is there again
+            assert h.status()['sources']['jwt']['rejected'] == {}, (n, h.status()['sources'])
+        print(f'# {calls} allocations in a request with a token, {ended} ended it')
+    finally:
+        stop_all(h)
+
+
 GROUP = '/sys/fs/cgroup/memory/hookline-e2e-%d'
 
 
@@ -325,7 +362,8 @@ def killed_for_memory():
 try:
     redis.start()
     only = os.environ.get('TEST')
-    tests = (signals_under_load, reloads_under_load, clock_jumps, nobody_reads_the_log, memory_fails, killed_for_memory)
+    tests = (signals_under_load, reloads_under_load, clock_jumps, nobody_reads_the_log, memory_fails, no_blame_for_it,
+             killed_for_memory)
     Tap().run(*[t for t in tests if not only or t.__name__ in only.split(',')])
 finally:
     stop_all(redis)
