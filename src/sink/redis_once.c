@@ -210,8 +210,10 @@ static void report(struct redis_link *l, struct redis_asked first, uint64_t stor
 /* The mark is not where we left it: read back what is there, and let the owner judge. */
 static void lost_mark(struct redis *r, struct redis_stream *s)
 {
-    if (s->claim == REDIS_CLAIMED)
-        read_mark(r, s);
+    if (s->claim != REDIS_CLAIMED)
+        return; /* it is being read */
+    s->claim = REDIS_UNREAD;
+    read_mark(r, s);
 }
 
 /* Refused as a whole. */

@@ -24,6 +24,14 @@ const struct cfg_key *sink_cfg_keys(void)
                                                   (int64_t)KIB(64), (int64_t)GIB(1),
                                                   .help = "The same in bytes." },
                                                 { 0 } };
+    static const struct cfg_key wait[] = {
+        { "replicas", CFG_INT, offsetof(struct sink_wait, replicas), "0", 0, 100,
+          .help = "So many have to confirm, by WAITAOF where the server has it and keeps an "
+                  "append-only file, else by WAIT; 0: none." },
+        { "timeout", CFG_MSEC, offsetof(struct sink_wait, timeout_ms), "1s", 1, 10000,
+          .help = "How long one WAIT takes at most; it is asked again until they have." },
+        { 0 }
+    };
     static const struct cfg_key transaction[] = {
         { "interval", CFG_MSEC, 0, "50ms", 1, 5000,
           .help =
@@ -32,14 +40,6 @@ const struct cfg_key *sink_cfg_keys(void)
           .help = "Events in one, at most." },
         { "bytes", CFG_BYTES, 2 * sizeof(int64_t), "16MiB", (int64_t)KIB(64), (int64_t)GIB(1),
           .help = "The same in bytes." },
-        { 0 }
-    };
-    static const struct cfg_key wait[] = {
-        { "replicas", CFG_INT, offsetof(struct sink_wait, replicas), "0", 0, 100,
-          .help = "So many have to confirm, by WAITAOF where the server has it and keeps an "
-                  "append-only file, else by WAIT; 0: none." },
-        { "timeout", CFG_MSEC, offsetof(struct sink_wait, timeout_ms), "1s", 1, 10000,
-          .help = "How long one WAIT takes at most; it is asked again until they have." },
         { 0 }
     };
     static struct cfg_key keys[] = {

@@ -2,10 +2,12 @@
 WAIT holds back, what trimming keeps."""
 import os
 import random
+import shutil
+import subprocess
 import time
 
 from client import Load, audit, from_redis, post, signed
-from servers import Hookline, Redis, Tap, free_port, stop_all, until
+from servers import HOOKLINE, Hookline, Redis, Tap, free_port, stop_all, until
 
 ROUNDS = int(os.environ.get('ROUNDS', '3'))
 random.seed(int(os.environ.get('SEED', '0')) or None)
@@ -142,6 +144,46 @@ def trims_what_is_consumed():
         stop_all(h, redis)
 
 
+def rivals():
+    """a copy of a running folder sends nothing; taken over, the original ends for good; after log fork both deliver"""
+    redis = Redis().start()
+    h, copy = Hookline(sink(f'unix:{redis.socket}')).start(), Hookline(sink(f'unix:{redis.socket}'))
+    sent = []
+
+    def send(to):
+        sent.append(f'm{len(sent)}')
+        assert post(to.port, signed(sent[-1], b'{}'))[0] == 200
+
+    def fork(of):
+        subprocess.run([HOOKLINE, 'log', 'fork', os.path.join(of.dir, 'data')], check=True, stdout=subprocess.DEVNULL)
+
+    try:
+        send(h)
+        until('there', lambda: h.drained('r'))
+        shutil.copytree(os.path.join(h.dir, 'data'), os.path.join(copy.dir, 'data'))
+        h.kill()
+        h.start()  # with an epoch that the copy does not know
+        until('claimed', lambda: h.status()['sinks']['r']['state'] == 'running')
+        copy.start()
+        until('diverged', lambda: 'diverged' in copy.status()['sinks']['r']['reason'])
+        copy.stop()
+        copy.start(args=('--takeover',))
+        until('taken over', lambda: copy.status()['sinks']['r']['state'] == 'running')
+        send(copy)
+        send(h)
+        until('the original ends', lambda: h.p.poll() is not None)
+        assert h.p.wait() == 75 and 'FENCED' in os.listdir(os.path.join(h.dir, 'data'))
+        until('it is refused', lambda: subprocess.run([HOOKLINE, 'serve', '-c', h.config], stdout=subprocess.DEVNULL,
+                                                      stderr=subprocess.DEVNULL).returncode == 75)
+        fork(h)
+        h.start()
+        for x in (h, copy):
+            until('there', lambda: x.drained('r'))
+        assert [f['id'].decode() for _, f in redis.entries('hooks:demo')] == sent
+    finally:
+        stop_all(h, copy, redis)
+
+
 def least_rights():
     """a user with the rights that the manual names, exactly once; without one of them the sink says which"""
     redis = Redis().start()
@@ -163,4 +205,4 @@ def least_rights():
 
 
 if __name__ == '__main__':
-    Tap().run(kills, promoted_without_the_tail, waits_for_replicas, trims_what_is_consumed, least_rights)
+    Tap().run(kills, promoted_without_the_tail, waits_for_replicas, trims_what_is_consumed, rivals, least_rights)
