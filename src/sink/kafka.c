@@ -89,6 +89,8 @@ void kafka_drop(struct kafka *k)
 void kafka_report(struct kafka *k, uint64_t lsn, enum sink_outcome outcome, const char *reason)
 {
     k->sink.owner.done(k->sink.owner.arg, lsn, outcome, reason);
+    if (k->tx && outcome == SINK_POISON)
+        kafka_tx_poisoned(k->tx, lsn);
 }
 
 static bool blocks(rd_kafka_resp_err_t err)

@@ -273,6 +273,7 @@ void kafka_topic_warnings(const struct kafka *k, struct buf *out)
         if (t->missing_ms && !t->fixed) {
             buf_printf(&text, "topic %s, which events name, cannot be used; they go to %s", t->name,
                        k->cfg->kafka->fallback_topic ? k->cfg->kafka->fallback_topic
+                       : k->tx                       ? "the dead letters"
                                                      : "the dead letters after a minute");
             warn(out, n++ ? "," : "", &text);
         }

@@ -29,7 +29,8 @@
 
 #define RENEW_MS 86400000 /* a group's offset expires after days without a commit */
 #define OPEN_WAIT_MS 30000
-#define FEW 500 /* events that are no backlog */
+#define BEHIND_MS 1000 /* what is kept is behind the dead letters: a start would try them again */
+#define FEW 500        /* events that are no backlog */
 
 static const struct sink_owner *owner(const struct kafka_tx *tx)
 {
@@ -49,6 +50,11 @@ static void post(struct kafka_tx *tx, enum tx_step step)
     tx->call.rk = tx->k->rk;
     tx->busy = true;
     tx_calls_post(&tx->calls, &tx->call);
+}
+
+static void renew_later(struct kafka_tx *tx)
+{
+    after(&tx->renew, tx->dead > tx->kept.lsn ? BEHIND_MS : tx->renew_ms);
 }
 
 bool kafka_tx_running(const struct kafka_tx *tx)
@@ -87,16 +93,6 @@ void kafka_tx_break(struct kafka_tx *tx, const char *why, bool blocked)
     schedule(tx);
 }
 
-/* Smaller batches, or a new table of topics: nothing has failed. */
-void kafka_tx_renew(struct kafka_tx *tx)
-{
-    if (tx->state != TX_READY && tx->state != TX_GATHERING)
-        return;
-    tx->state = TX_BROKEN;
-    event_del(&tx->due);
-    schedule(tx);
-}
-
 /* Now nothing uses the producer, and what was refused is looked at once more. */
 static void on_again(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
@@ -130,7 +126,7 @@ static void go_on(struct kafka_tx *tx)
     owner(tx)->resume(owner(tx)->arg, tx->kept.lsn);
     if (!tx->spoilt) /* else only what is sent again will show that it is mended */
         kafka_say(tx->k, SINK_RUNNING, "");
-    after(&tx->renew, tx->renew_ms);
+    renew_later(tx);
     owner(tx)->ready(owner(tx)->arg);
 }
 
@@ -183,6 +179,20 @@ static void commit(struct kafka_tx *tx)
     post(tx, TX_COMMIT_STEP);
 }
 
+/* Smaller batches, or a new table of topics: nothing has failed, so what was gathered goes first.
+ */
+static void renew_producer(struct kafka_tx *tx)
+{
+    if (tx->state == TX_GATHERING && tx->n) {
+        commit(tx);
+    } else if (tx->state == TX_READY || tx->state == TX_GATHERING) {
+        tx->state = TX_BROKEN;
+        event_del(&tx->due);
+        event_del(&tx->renew);
+        schedule(tx);
+    }
+}
+
 static void on_due(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
     struct kafka_tx *tx = arg;
@@ -206,7 +216,7 @@ static void on_committed(struct kafka_tx *tx)
     for (size_t i = 0; i < n; i++)
         kafka_report(tx->k, tx->lsns[i], SINK_DONE, NULL);
     kafka_say(tx->k, SINK_RUNNING, "");
-    after(&tx->renew, tx->renew_ms);
+    renew_later(tx);
     owner(tx)->ready(owner(tx)->arg);
 }
 
@@ -332,12 +342,21 @@ void kafka_tx_refused(struct kafka_tx *tx, uint64_t lsn, bool may_be_innocent, c
     kafka_tx_break(tx, why, blocked);
 }
 
+void kafka_tx_poisoned(struct kafka_tx *tx, uint64_t lsn)
+{
+    tx->dead = MAX(tx->dead, lsn);
+    if (tx->state == TX_READY)
+        renew_later(tx);
+}
+
 void kafka_tx_flush(struct kafka_tx *tx)
 {
     int64_t since = tx->n > FEW ? tx->begun_ms : tx->before_ms;
     int64_t wait = since + tx->k->cfg->transaction.interval_ms - clock_mono_ms();
 
-    if (tx->state == TX_GATHERING && tx->n) {
+    if (tx->k->renew) {
+        renew_producer(tx);
+    } else if (tx->state == TX_GATHERING && tx->n) {
         if (wait <= 0 || tx->n >= tx->cap || tx->bytes >= tx->max_bytes)
             commit(tx);
         else
@@ -366,7 +385,7 @@ void kafka_tx_after(struct kafka_tx *tx, rd_kafka_resp_err_t fatal, const char *
         blocked = tx_explain(tx->id, fatal, text, why);
         kafka_tx_break(tx, why, blocked);
     } else if (k->renew) {
-        kafka_tx_renew(tx);
+        renew_producer(tx);
     } else if (k->was_full && kafka_tx_running(tx) && tx->state != TX_COMMITTING) {
         k->was_full = false;
         owner(tx)->ready(owner(tx)->arg);

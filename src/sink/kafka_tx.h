@@ -99,7 +99,8 @@ struct kafka_tx {
     uint64_t bad_first, bad_last; /* refused in this transaction, perhaps innocent */
     size_t bad_n;
     char bad_why[TX_WHY_MAX];
-    bool spoilt; /* events failed, and none was stored since */
+    uint64_t dead; /* the highest LSN that was reported as poison */
+    bool spoilt;   /* events failed, and none was stored since */
 };
 
 struct kafka_tx *kafka_tx_new(struct kafka *k, uint64_t epoch);
@@ -115,8 +116,8 @@ void kafka_tx_added(struct kafka_tx *tx, const struct record *rec);
 /* That record was refused; may_be_innocent: because of another one, perhaps. */
 void kafka_tx_refused(struct kafka_tx *tx, uint64_t lsn, bool may_be_innocent, const char *why,
                       bool blocked);
+void kafka_tx_poisoned(struct kafka_tx *tx, uint64_t lsn); /* it was reported */
 void kafka_tx_break(struct kafka_tx *tx, const char *why, bool blocked);
-void kafka_tx_renew(struct kafka_tx *tx);
 void kafka_tx_flush(struct kafka_tx *tx);
 /* An error that librdkafka tells of beside the calls; true: nothing more is to be said of it. */
 bool kafka_tx_error(struct kafka_tx *tx, rd_kafka_resp_err_t err, const char *text);

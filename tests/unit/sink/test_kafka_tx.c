@@ -323,6 +323,44 @@ static void the_state_is_renewed(void **state UNUSED)
     close_sink(&h);
 }
 
+/* A dead letter behind what is kept would be tried again at each start. */
+static void what_is_kept_passes_the_dead(void **state UNUSED)
+{
+    struct harness h;
+    struct record rec[3];
+
+    records(rec, 2);
+    open_running(&h);
+    send_all(&h, rec, 1);
+    kafka_report(kafka_of(&h), 2, SINK_POISON, "too large");
+    owner.cursor = 2;
+    UNTIL(&h, tx_of(&h)->kept.lsn == 2);
+    assert_int_equal(h.lost, 0);
+    close_sink(&h);
+}
+
+/* A full table of topics, or smaller batches: what was gathered is stored first, or a window of
+ * more topics than the table holds would begin anew for ever. */
+static void what_was_gathered_goes_before_a_new_producer(void **state UNUSED)
+{
+    struct harness h;
+    struct record rec[5];
+
+    records(rec, 4);
+    open_running(&h);
+    for (uint64_t i = 1; i <= 3; i++)
+        UNTIL(&h, h.sink->type->send(h.sink, &rec[i]) == 0);
+    kafka_of(&h)->renew = true;
+    h.sink->type->flush(h.sink);
+    UNTIL(&h, h.done == 3);
+    h.sink->type->flush(h.sink);
+    UNTIL(&h, owner.resumed == 2);
+    assert_int_equal(h.lost, 1);
+    assert_false(kafka_of(&h)->renew);
+    send_all(&h, rec, 4);
+    close_sink(&h);
+}
+
 /* --- pure
  * -------------------------------------------------------------------------------------------- */
 
@@ -458,6 +496,8 @@ int main(void)
         cmocka_unit_test(a_rival_is_left_to_the_owner),
         cmocka_unit_test(case38_poison_is_found),
         cmocka_unit_test(the_state_is_renewed),
+        cmocka_unit_test(what_is_kept_passes_the_dead),
+        cmocka_unit_test(what_was_gathered_goes_before_a_new_producer),
     };
 
     return T_TABLE(marks, a_mark_is_read) + T_TABLE(searches, poison_is_searched) +
