@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import time
 
@@ -195,6 +196,7 @@ def main():
     p.add_argument('--mode', choices=['at-least-once', 'exactly-once'], default='exactly-once')
     p.add_argument('--block', type=int, default=20, help='rounds between two verdicts')
     a = p.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what was started is stopped
     try:
         run(a.rounds, a.seed, a.mode, a.block, a.resume, lambda text: print(text, flush=True))
     except AssertionError as e:
