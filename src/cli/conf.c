@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "log.h"
+
 #define F(m) offsetof(struct conf, m)
 
 /* The section belongs to two rooms. */
@@ -239,5 +241,5 @@ void conf_free(struct conf *c)
 void conf_complain(const struct err_list *errs, const char *prefix)
 {
     for (size_t i = 0; i < errs->n; i++)
-        fprintf(stderr, "%s%s\n", prefix, errs->line[i]);
+        log_plain(prefix, errs->line[i]);
 }

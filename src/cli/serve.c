@@ -7,6 +7,7 @@
  * close, what waits is answered, the sinks' outstanding acknowledgements are awaited, the log is
  * closed. */
 #include <errno.h>
+#include <event2/event.h>
 #include <event2/event_struct.h>
 #include <event2/thread.h>
 #include <fcntl.h>
@@ -231,7 +232,7 @@ static void on_recovered(struct msg *m, void *self UNUSED)
         return;
     if (s->recovery_bad || start_all(s)) {
         if (s->wal == NULL || s->err.code == EXIT_BAD_CONFIG)
-            fprintf(stderr, "%s\n", s->err.text);
+            log_plain("", s->err.text);
         log_error("hookline cannot start", KS("reason", s->err.text), KI("exit", s->err.code));
         leave(s, (int)s->err.code);
         return;
@@ -457,6 +458,14 @@ static void return_large_blocks(void)
     mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 }
 
+/* Out of memory ends the process inside the libraries too. An event that could not be added would
+ * never come, and a connection or a sink would stand still without a word. */
+static void end_without_memory(void)
+{
+    crypto_end_without_memory();
+    event_set_mem_functions(xmalloc, xrealloc, free);
+}
+
 int cmd_serve(int argc, char **argv)
 {
     const char *file = NULL, *listen = NULL, *admin = NULL;
@@ -479,6 +488,7 @@ int cmd_serve(int argc, char **argv)
     if (left || (s.dev && file) || ((listen || admin) && !s.dev))
         return EXIT_BAD_USAGE;
     return_large_blocks();
+    end_without_memory();
     if (s.dev && !(s.dev_text = dev_configuration(listen, admin, &s.err))) {
         fprintf(stderr, "hookline serve: %s\n", s.err.text);
         return (int)s.err.code;
