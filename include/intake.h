@@ -11,7 +11,8 @@
 struct intake_limits_cfg { /* section `limits` */
     uint64_t buffer_bytes, body_bytes, header_bytes;
     int64_t connections;
-    int64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, commit_timeout_ms;
+    int64_t handshake_timeout_ms, header_timeout_ms, body_timeout_ms, idle_timeout_ms;
+    int64_t commit_timeout_ms;
 };
 const struct cfg_key *intake_limits_keys(void);
 
@@ -33,11 +34,13 @@ struct intake_conf {
     size_t n;
     struct intake_gate *gates;
     size_t gates_n;
+    struct net_door *doors; /* of the addresses that are listened on, in their order; or none */
+    size_t doors_n;
 };
 
 struct intake;
-/* Binds all addresses and starts `threads` threads. bound (may be NULL): "http://..." of the first,
- * 160 bytes. */
+/* Binds all addresses and starts `threads` threads. bound (may be NULL): "http://..." or
+ * "https://..." of the first, 160 bytes. */
 MUST_CHECK int intake_start(struct intake **out, struct wal *w, const struct intake_conf *conf,
                             char *const *listen, size_t listen_n, unsigned threads, char *bound,
                             struct err *e);

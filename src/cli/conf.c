@@ -19,8 +19,8 @@ const struct cfg_key *conf_keys(void)
         { 0 }
     };
     static struct cfg_key keys[] = {
-        { "listen", CFG_STRS, F(listen), "0.0.0.0:8080",
-          .help = "Addresses for senders: `host:port`, `[v6]:port`, `unix:/path`; one or a list." },
+        { "listen", CFG_LIST, F(listen), "0.0.0.0:8080", .sub_size = sizeof(struct net_listen_cfg),
+          .help = "Where senders connect; one or a list. An address alone is enough." },
         { "admin", CFG_SECTION, F(admin), .help = "Health, metrics, status, events." },
         { "log", CFG_SECTION, F(log), .help = "The write-ahead log." },
         { "threads", CFG_INT, F(threads), "0", 0, 64,
@@ -36,6 +36,7 @@ const struct cfg_key *conf_keys(void)
         { 0 }
     };
 
+    keys[0].sub = net_listen_keys();
     keys[1].sub = admin_cfg_keys();
     keys[2].sub = wal_cfg_keys();
     keys[4].sub = intake_limits_keys();
@@ -70,14 +71,15 @@ static const struct cfg_node *entry(const struct cfg_node *root, const char *sec
 }
 
 /* Reachable by others than this machine. */
-static bool is_public(const struct cfg_strs *listen)
+static bool is_public(const struct cfg_list *listen)
 {
     static const char *const own[] = { "unix:", "127.", "[::1]:", "localhost:" };
 
     for (size_t i = 0; i < listen->n; i++) {
+        const struct net_listen_cfg *l = listen->v[i];
         bool local = false;
         for (size_t k = 0; k < ARRAY_LEN(own); k++)
-            local |= !strncmp(listen->v[i], own[k], strlen(own[k]));
+            local |= !strncmp(l->address, own[k], strlen(own[k]));
         if (!local)
             return true;
     }
@@ -131,11 +133,31 @@ static void compile_sources(struct conf *c, const struct cfg_node *root, struct 
         cfg_error(errs, root, "sources is missing: nobody could send anything");
 }
 
+/* The certificates are read here, so that what is wrong with them rejects the whole. */
+static void open_doors(struct conf *c, const struct cfg_node *root, struct err_list *errs)
+{
+    struct intake_conf *in = &c->intake;
+    const struct cfg_node *at = cfg_find(root, "listen");
+    struct err e;
+
+    in->doors = xcalloc(c->listen.n + 1, sizeof *in->doors);
+    for (size_t i = 0; i < c->listen.n; i++) {
+        const struct net_listen_cfg *l = c->listen.v[i];
+        e = (struct err)ERR_INIT;
+        if (net_door_open(&in->doors[in->doors_n++], l->tls, l->proxy_protocol, &e))
+            cfg_error(errs, at ? at : root, "listen %s: %s", l->address, e.text);
+    }
+    e = (struct err)ERR_INIT;
+    if (net_door_open(&c->admin_door, c->admin.tls, false, &e))
+        cfg_error(errs, cfg_find(root, "admin"), "admin: %s", e.text);
+}
+
 static void check_all(struct conf *c, const struct cfg_node *root, struct err_list *errs,
                       struct err_list *warns)
 {
     const struct cfg_node *log = cfg_find(root, "log");
 
+    open_doors(c, root, errs);
     compile_sources(c, root, errs, warns);
     admin_check(&c->admin, cfg_find(root, "admin") ? cfg_find(root, "admin") : root, errs);
     for (size_t i = 0; i < c->sinks.n; i++)
@@ -182,6 +204,10 @@ void conf_free(struct conf *c)
     free(c->intake.plans);
     free(c->intake.stats);
     free(c->intake.gates);
+    for (size_t i = 0; i < c->intake.doors_n; i++)
+        net_door_close(&c->intake.doors[i]);
+    free(c->intake.doors);
+    net_door_close(&c->admin_door);
     cfg_release(conf_keys(), c);
     free(c->file);
     free(c);

@@ -6,7 +6,7 @@
 #include "admin.h"
 
 struct conf {
-    struct cfg_strs listen;
+    struct cfg_list listen; /* of struct net_listen_cfg */
     struct admin_cfg admin;
     struct wal_cfg log;
     int64_t threads;
@@ -19,6 +19,7 @@ struct conf {
     struct cfg_strs retired_sinks;
     /* derived */
     struct intake_conf intake;
+    struct net_door admin_door;
     uint64_t max_body;
     char *file;
 };

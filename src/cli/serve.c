@@ -181,6 +181,20 @@ static void make_gates(struct server *s, struct conf *c)
     }
 }
 
+static int start_intake(struct server *s, unsigned threads)
+{
+    const struct cfg_list *listen = &s->conf->listen;
+    char **addresses = xcalloc(listen->n + 1, sizeof *addresses);
+    int rc;
+
+    for (size_t i = 0; i < listen->n; i++)
+        addresses[i] = ((const struct net_listen_cfg *)listen->v[i])->address;
+    rc = intake_start(&s->view.intake, s->wal, &s->conf->intake, addresses, listen->n, threads,
+                      s->bound, &s->err);
+    free(addresses);
+    return rc;
+}
+
 static int start_all(struct server *s)
 {
     struct conf *c = s->conf;
@@ -198,8 +212,7 @@ static int start_all(struct server *s)
         return 0;
     }
     make_gates(s, c);
-    return intake_start(&s->view.intake, s->wal, &c->intake, c->listen.v, c->listen.n, threads,
-                        s->bound, &s->err);
+    return start_intake(s, threads);
 }
 
 static void on_recovered(struct msg *m, void *self UNUSED)
@@ -247,6 +260,7 @@ static void reject_reload(struct server *s, const struct err_list *errs)
                   KS("reason", errs->line[i]));
     s->view.config_ok = false;
     s->view.config_failed_ms = clock_wall_ms();
+    snprintf(s->view.config_error, sizeof s->view.config_error, "%s", errs->n ? errs->line[0] : "");
 }
 
 /* Valid as a whole or rejected as a whole. */
@@ -274,6 +288,9 @@ static void reload(struct server *s)
         intake_publish(s->view.intake, &new->intake);
         wal_reconfigure(s->wal, &new->log, &new->dedup);
         s->conf = new;
+        admin_configure(s->admin, &new->admin, &new->admin_door);
+        s->view.listen = &new->listen;
+        s->view.doors = new->intake.doors;
         s->view.keys = s->keys;
         forget_keys(old);
         s->view.config_loaded_ms = clock_wall_ms();
@@ -409,8 +426,11 @@ static int run(struct server *s)
                                    .config_loaded_ms = clock_wall_ms(),
                                    .config_ok = true,
                                    .recovering = true,
-                                   .commit_timeout_ms = s->conf->limits.commit_timeout_ms };
-    if (admin_start(&s->admin, s->base, &s->conf->admin, &s->view, s->admin_bound, &s->err)) {
+                                   .commit_timeout_ms = s->conf->limits.commit_timeout_ms,
+                                   .listen = &s->conf->listen,
+                                   .doors = s->conf->intake.doors };
+    if (admin_start(&s->admin, s->base, &s->conf->admin, &s->conf->admin_door, &s->view,
+                    s->admin_bound, &s->err)) {
         log_error("hookline cannot start", KS("reason", s->err.text), KI("exit", s->err.code));
         return (int)s->err.code;
     }

@@ -29,6 +29,8 @@ const struct cfg_key *intake_limits_keys(void)
           .help = "Request line and headers together." },
         { "connections", CFG_INT, F(connections), "10000", 1, 1000000, .flags = CFG_RELOAD,
           .help = "Connections at a time; the descriptor limit may lower it." },
+        { "handshake_timeout", CFG_MSEC, F(handshake_timeout_ms), "5s", 1, 3600000,
+          .flags = CFG_RELOAD, .help = "From the connection to the end of the TLS handshake." },
         { "header_timeout", CFG_MSEC, F(header_timeout_ms), "10s", 1, 3600000, .flags = CFG_RELOAD,
           .help = "From the first byte to the end of the headers." },
         { "body_timeout", CFG_MSEC, F(body_timeout_ms), "30s", 1, 3600000, .flags = CFG_RELOAD,
@@ -54,6 +56,7 @@ static void make_limits(const struct intake_limits_cfg *cfg, unsigned threads,
                   .body_bytes = cfg->body_bytes },
         .buffer_bytes = cfg->buffer_bytes,
         .connections = MAX(all / threads, 1u),
+        .handshake_timeout_ms = cfg->handshake_timeout_ms,
         .header_timeout_ms = cfg->header_timeout_ms,
         .body_timeout_ms = cfg->body_timeout_ms,
         .idle_timeout_ms = cfg->idle_timeout_ms,
@@ -194,6 +197,19 @@ static void close_all(struct intake *in)
     free(in);
 }
 
+static void set_doors(struct intake_thread *t)
+{
+    for (size_t i = 0; i < t->conf->doors_n; i++)
+        net_set_door(t->server, i, &t->conf->doors[i]);
+}
+
+static const char *scheme(const struct intake_conf *conf, const char *address)
+{
+    if (!strncmp(address, "unix:", 5))
+        return "";
+    return conf->doors_n && conf->doors[0].tls ? "https://" : "http://";
+}
+
 int intake_start(struct intake **out, struct wal *w, const struct intake_conf *conf,
                  char *const *listen, size_t listen_n, unsigned threads, char *bound, struct err *e)
 {
@@ -215,8 +231,10 @@ int intake_start(struct intake **out, struct wal *w, const struct intake_conf *c
         }
         log_info("listening", KS("address", text));
         if (bound && i == 0)
-            snprintf(bound, 160, "%s%s", strncmp(text, "unix:", 5) ? "http://" : "", text);
+            snprintf(bound, 160, "%s%s", scheme(conf, text), text);
     }
+    for (unsigned i = 0; i < in->n; i++)
+        set_doors(&in->threads[i]);
     for (unsigned i = 0; i < in->n; i++)
         if (pthread_create(&in->threads[i].thread, NULL, run, &in->threads[i]))
             die(EXIT_IO, "an intake thread could not be started");
@@ -242,6 +260,7 @@ static void on_publish(struct msg *m, void *self)
     t->conf = c->conf;
     make_limits(&c->conf->limits, t->in->n, &limits);
     net_set_limits(t->server, &limits);
+    set_doors(t);
     acknowledge(t->in);
 }
 
@@ -450,6 +469,19 @@ static void print_skew(const struct intake *in, struct buf *out)
                 metrics_value(out, family, (double)SUM(in, s, member), "source", s->name, NULL);   \
     } while (0)
 
+static void print_handshakes(const struct intake *in, struct buf *out)
+{
+    metrics_head(out, "hookline_handshakes_total", "counter",
+                 "Connections by how TLS and the PROXY header before it went.");
+    for (int h = 0; h < HANDSHAKES; h++) {
+        uint64_t n = 0;
+        for (unsigned i = 0; i < in->n; i++)
+            n += net_handshakes(in->threads[i].server, (enum net_handshake)h);
+        metrics_value(out, "hookline_handshakes_total", (double)n, "result",
+                      net_handshake_name((enum net_handshake)h), NULL);
+    }
+}
+
 void intake_metrics(const struct intake *in, struct buf *out)
 {
     struct histogram ack;
@@ -470,6 +502,7 @@ void intake_metrics(const struct intake *in, struct buf *out)
     metrics_head(out, "hookline_ack_duration_seconds", "histogram",
                  "First byte of a request to its 2xx.");
     metrics_histogram(out, "hookline_ack_duration_seconds", &ack, NULL);
+    print_handshakes(in, out);
     metrics_head(out, "hookline_connections", "gauge", "Open connections of senders.");
     metrics_value(out, "hookline_connections", (double)connections, NULL);
 }

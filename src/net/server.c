@@ -84,7 +84,7 @@ static void on_accept(evutil_socket_t fd, short what UNUSED, void *arg)
                 s->h.refused(HTTP_ERR_TOO_MANY_CONNECTIONS, NULL, s->arg);
             turn_away(client);
         } else {
-            conn_new(s, client);
+            conn_new(s, client, &l->door);
         }
     }
 }
@@ -95,8 +95,18 @@ static void add_listener(struct net_server *s, int fd, bool shared)
 
     *l = (struct listener){ .next = s->listeners, .server = s, .fd = fd, .shared = shared };
     s->listeners = l;
+    s->listeners_n++;
     event_assign(&l->ev, s->base, fd, EV_READ | EV_PERSIST, on_accept, l);
     event_add(&l->ev, NULL);
+}
+
+void net_set_door(struct net_server *s, size_t at, const struct net_door *door)
+{
+    size_t i = s->listeners_n;
+
+    for (struct listener *l = s->listeners; l; l = l->next)
+        if (--i == at)
+            l->door = *door;
 }
 
 void net_listen_fd(struct net_server *s, int fd)
