@@ -11,6 +11,7 @@
 
 const struct cfg_key *conf_keys(void)
 {
+    static const char *const reload_words[] = { "watch", "signal", NULL };
     static const struct cfg_key shutdown[] = {
         { "delay", CFG_MSEC, 0, "5s", .flags = CFG_RELOAD,
           .help = "After SIGTERM requests are still taken this long, while /readyz says 503." },
@@ -31,6 +32,13 @@ const struct cfg_key *conf_keys(void)
         { "sources", CFG_NAMED, F(sources), .flags = CFG_RELOAD, .help = "Who sends." },
         { "sinks", CFG_NAMED, F(sinks), .sub_size = sizeof(struct sink_cfg),
           .help = "Where events go; without one the log is the queue." },
+        { "reload", CFG_ENUM, F(reload), "watch", .words = reload_words, .flags = CFG_RELOAD,
+          .help =
+              "`watch`: this file, and the files of secrets and certificates that it names, are "
+              "looked at now and then, and applied when what they hold has changed; `signal`: "
+              "only on SIGHUP." },
+        { "reload_interval", CFG_MSEC, F(reload_interval_ms), "10s", 100, 3600000,
+          .flags = CFG_RELOAD, .help = "How often they are looked at." },
         { "retired_sinks", CFG_STRS, F(retired_sinks),
           .help = "Sinks that were taken out; their backlog goes to their dead letters." },
         { 0 }

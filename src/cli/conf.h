@@ -5,11 +5,15 @@
 
 #include "admin.h"
 
+enum conf_reload { RELOAD_WATCH, RELOAD_SIGNAL };
+
 struct conf {
     struct cfg_list listen; /* of struct net_listen_cfg */
     struct admin_cfg admin;
     struct wal_cfg log;
     int64_t threads;
+    int reload; /* enum conf_reload */
+    int64_t reload_interval_ms;
     struct intake_limits_cfg limits;
     struct {
         int64_t delay_ms, timeout_ms;
