@@ -4,17 +4,43 @@
  * else. */
 #pragma once
 
+#include "address.h"
 #include "net.h"
+#include "rate.h"
 #include "source.h"
 #include "wal.h"
 
+struct intake_network_cfg { /* of all addresses with the same first bits */
+    int64_t rate, burst, connections, ipv4_prefix, ipv6_prefix;
+};
 struct intake_limits_cfg { /* section `limits` */
     uint64_t buffer_bytes, body_bytes, header_bytes;
     int64_t connections;
     int64_t handshake_timeout_ms, header_timeout_ms, body_timeout_ms, idle_timeout_ms;
     int64_t commit_timeout_ms;
+    struct intake_network_cfg per_network;
 };
 const struct cfg_key *intake_limits_keys(void);
+
+struct intake_proxies_cfg { /* section `proxies` */
+    struct cfg_strs trusted;
+    int header; /* enum address_header */
+};
+const struct cfg_key *intake_proxies_keys(void);
+struct intake_proxies {
+    struct address_nets trusted;
+    enum address_header header;
+};
+
+/* Who may send to a source, and how much. Borrows the info's texts. */
+struct intake_guard {
+    struct address_nets allow;
+    struct cfg_strs names; /* of client certificates */
+    uint64_t rate, burst;
+};
+MUST_CHECK int intake_guard_init(struct intake_guard *g, const struct source_info *info,
+                                 struct err *e);
+void intake_guard_close(struct intake_guard *g);
 
 /* Whether a sink is at its quota, so that sources routed to it get 503 (P9). */
 struct intake_gate {
@@ -31,6 +57,8 @@ struct intake_conf {
     struct intake_limits_cfg limits;
     struct source_plan **plans;
     struct source_stats **stats; /* same order */
+    struct intake_guard *guards; /* same order; NULL: everybody may */
+    struct intake_proxies proxies;
     size_t n;
     struct intake_gate *gates;
     size_t gates_n;

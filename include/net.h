@@ -18,6 +18,12 @@
 #include "http.h"
 #include "metrics.h"
 
+struct net_prefixes { /* how many bits of an address stand for one network */
+    uint8_t v4, v6;
+};
+
+struct rate_places;
+struct address_nets;
 struct net_limits {
     struct http_limits http;
     uint64_t buffer_bytes; /* request bytes held by all servers of the process that share `held` */
@@ -25,6 +31,12 @@ struct net_limits {
     int64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, reply_timeout_ms;
     int64_t handshake_timeout_ms; /* of TLS, and of the PROXY header before it */
     uint32_t pipeline;            /* requests of one connection parsed ahead: 32 */
+    /* Of one network; 0: as many as all. Counted together where servers share `places`, which stay
+     * the same as long as the server lives. */
+    uint32_t network_connections;
+    struct net_prefixes prefixes;
+    struct rate_places *places;
+    const struct address_nets *uncounted; /* proxies, behind which many are; may be NULL */
 };
 
 struct net_server;
@@ -86,7 +98,6 @@ struct net_listen_cfg { /* one of `listen` */
 const struct cfg_key *net_listen_keys(void);
 
 struct tls_server;
-struct address_nets;
 struct net_door { /* zero: plain HTTP */
     struct tls_server *tls;
     bool proxy;                      /* a PROXY header comes first */

@@ -27,6 +27,7 @@ const struct cfg_key *conf_keys(void)
         { "threads", CFG_INT, F(threads), "0", 0, 64,
           .help = "Intake threads; 0: as many cores as affinity and quota give." },
         { "limits", CFG_SECTION, F(limits), .help = "What one sender, and all together, may use." },
+        { "proxies", CFG_SECTION, F(proxies), .help = "Our own, before us." },
         { "shutdown", CFG_SECTION, F(shutdown), .sub = shutdown, .help = "The way down." },
         { "dedup", CFG_SECTION, F(dedup), .help = "Recognising repeats." },
         { "sources", CFG_NAMED, F(sources), .flags = CFG_RELOAD, .help = "Who sends." },
@@ -48,10 +49,11 @@ const struct cfg_key *conf_keys(void)
     keys[1].sub = admin_cfg_keys();
     keys[2].sub = wal_cfg_keys();
     keys[4].sub = intake_limits_keys();
-    keys[6].sub = wal_dedup_keys();
-    keys[7].sub = source_cfg_keys();
-    keys[7].sub_size = source_cfg_size();
-    keys[8].sub = sink_cfg_keys();
+    keys[5].sub = intake_proxies_keys();
+    keys[7].sub = wal_dedup_keys();
+    keys[8].sub = source_cfg_keys();
+    keys[8].sub_size = source_cfg_size();
+    keys[9].sub = sink_cfg_keys();
     return keys;
 }
 
@@ -117,10 +119,12 @@ static void compile_sources(struct conf *c, const struct cfg_node *root, struct 
 {
     struct intake_conf *in = &c->intake;
     struct span token;
+    struct err e;
 
     in->limits = c->limits;
     in->plans = xcalloc(c->sources.n + 1, sizeof(struct source_plan *));
     in->stats = xcalloc(c->sources.n + 1, sizeof(struct source_stats *));
+    in->guards = xcalloc(c->sources.n + 1, sizeof *in->guards);
     c->max_body = c->limits.body_bytes;
     for (size_t i = 0; i < c->sources.n; i++) {
         const struct cfg_node *at = entry(root, "sources", c->sources.name[i]);
@@ -134,6 +138,9 @@ static void compile_sources(struct conf *c, const struct cfg_node *root, struct 
                           source_info(in->plans[k])->name);
         warn_of_source(c, source_info(p), at, warns);
         c->max_body = MAX(c->max_body, source_info(p)->body_bytes);
+        e = (struct err)ERR_INIT;
+        if (intake_guard_init(&in->guards[in->n], source_info(p), &e))
+            cfg_error(errs, at, "%s", e.text);
         in->plans[in->n] = p;
         in->stats[in->n++] = source_stats_get(c->sources.name[i]);
     }
@@ -154,10 +161,20 @@ static void open_doors(struct conf *c, const struct cfg_node *root, struct err_l
         e = (struct err)ERR_INIT;
         if (net_door_open(&in->doors[in->doors_n++], l->tls, l->proxy_protocol, &e))
             cfg_error(errs, at ? at : root, "listen %s: %s", l->address, e.text);
+        in->doors[i].from = &in->proxies.trusted;
     }
     e = (struct err)ERR_INIT;
     if (net_door_open(&c->admin_door, c->admin.tls, false, &e))
         cfg_error(errs, cfg_find(root, "admin"), "admin: %s", e.text);
+}
+
+static void find_proxies(struct conf *c, const struct cfg_node *root, struct err_list *errs)
+{
+    struct err e = ERR_INIT;
+
+    c->intake.proxies.header = (enum address_header)c->proxies.header;
+    if (address_nets_init(&c->intake.proxies.trusted, &c->proxies.trusted, &e))
+        cfg_error(errs, cfg_find(root, "proxies"), "proxies.trusted: %s", e.text);
 }
 
 static void check_all(struct conf *c, const struct cfg_node *root, struct err_list *errs,
@@ -165,6 +182,7 @@ static void check_all(struct conf *c, const struct cfg_node *root, struct err_li
 {
     const struct cfg_node *log = cfg_find(root, "log");
 
+    find_proxies(c, root, errs);
     open_doors(c, root, errs);
     compile_sources(c, root, errs, warns);
     admin_check(&c->admin, cfg_find(root, "admin") ? cfg_find(root, "admin") : root, errs);
@@ -207,8 +225,12 @@ void conf_free(struct conf *c)
 {
     if (!c)
         return;
-    for (size_t i = 0; i < c->intake.n; i++)
+    for (size_t i = 0; i < c->intake.n; i++) {
+        intake_guard_close(&c->intake.guards[i]);
         source_plan_free(c->intake.plans[i]);
+    }
+    free(c->intake.guards);
+    address_nets_close(&c->intake.proxies.trusted);
     free(c->intake.plans);
     free(c->intake.stats);
     free(c->intake.gates);

@@ -15,6 +15,7 @@ struct conf {
     int reload; /* enum conf_reload */
     int64_t reload_interval_ms;
     struct intake_limits_cfg limits;
+    struct intake_proxies_cfg proxies;
     struct {
         int64_t delay_ms, timeout_ms;
     } shutdown;

@@ -16,9 +16,26 @@
 #define F(m) offsetof(struct intake_limits_cfg, m)
 #define RESERVED_FDS 128 /* for the log, the sinks and the admin listener */
 #define SILENT_MS 60000
+#define NETWORKS 65536 /* whose rate is known at a time; 1 MiB, touched when it is used */
+#define N(m) (offsetof(struct intake_network_cfg, m))
 
 const struct cfg_key *intake_limits_keys(void)
 {
+    static const struct cfg_key network[] = {
+        { "rate", CFG_INT, N(rate), "0", 0, 1000000, .flags = CFG_RELOAD,
+          .help = "Requests a second, genuine or not; more get 429. 0: no limit." },
+        { "burst", CFG_INT, N(burst), "0", 0, 10000000, .flags = CFG_RELOAD,
+          .help = "How many may come at once after a pause; 0: ten seconds' worth." },
+        { "connections", CFG_INT, N(connections), "0", 0, 1000000, .flags = CFG_RELOAD,
+          .help =
+              "Connections at a time; more get 503. 0: as many as all together. Trusted proxies "
+              "are not counted." },
+        { "ipv4_prefix", CFG_INT, N(ipv4_prefix), "32", 8, 32, .flags = CFG_RELOAD,
+          .help = "How many bits of an IPv4 address make a network." },
+        { "ipv6_prefix", CFG_INT, N(ipv6_prefix), "64", 16, 128, .flags = CFG_RELOAD,
+          .help = "How many bits of an IPv6 address make a network." },
+        { 0 }
+    };
     static const struct cfg_key keys[] = {
         { "buffer_bytes", CFG_BYTES, F(buffer_bytes), "256MiB", (int64_t)MIB(1), (int64_t)GIB(64),
           .flags = CFG_RELOAD,
@@ -39,15 +56,18 @@ const struct cfg_key *intake_limits_keys(void)
           .help = "A kept connection without a request." },
         { "commit_timeout", CFG_MSEC, F(commit_timeout_ms), "5s", 1, 3600000, .flags = CFG_RELOAD,
           .help = "A sender that waited this long for the disk gets 503 commit_timeout." },
+        { "per_network", CFG_SECTION, F(per_network), .sub = network,
+          .help = "What one network of senders may use." },
         { 0 }
     };
 
     return keys;
 }
 
-static void make_limits(const struct intake_limits_cfg *cfg, unsigned threads,
+static void make_limits(const struct intake *in, const struct intake_conf *conf,
                         struct net_limits *out)
 {
+    const struct intake_limits_cfg *cfg = &conf->limits;
     uint32_t all = net_connection_limit((uint32_t)cfg->connections, RESERVED_FDS);
 
     *out = (struct net_limits){
@@ -55,13 +75,18 @@ static void make_limits(const struct intake_limits_cfg *cfg, unsigned threads,
                   .target_bytes = 8192,
                   .body_bytes = cfg->body_bytes },
         .buffer_bytes = cfg->buffer_bytes,
-        .connections = MAX(all / threads, 1u),
+        .connections = MAX(all / in->n, 1u),
         .handshake_timeout_ms = cfg->handshake_timeout_ms,
         .header_timeout_ms = cfg->header_timeout_ms,
         .body_timeout_ms = cfg->body_timeout_ms,
         .idle_timeout_ms = cfg->idle_timeout_ms,
         .reply_timeout_ms = 10000,
         .pipeline = 32,
+        .network_connections = (uint32_t)cfg->per_network.connections,
+        .prefixes = { (uint8_t)cfg->per_network.ipv4_prefix,
+                      (uint8_t)cfg->per_network.ipv6_prefix },
+        .places = in->places,
+        .uncounted = &conf->proxies.trusted,
     };
 }
 
@@ -122,7 +147,7 @@ static void thread_init(struct intake *in, unsigned number, const struct intake_
     histogram_init_seconds(&t->ack_seconds);
     t->unmatched = source_stats_get("-");
     t->turned_ms = clock_mono_ms();
-    make_limits(&conf->limits, in->n, &limits);
+    make_limits(in, conf, &limits);
     t->server =
         net_server_new(t->base, &limits, &in->held, &intake_handler, t, sizeof(struct pending));
     event_assign(&t->inbox_ev, t->base, t->inbox.fd, EV_READ | EV_PERSIST, on_inbox, t);
@@ -192,6 +217,8 @@ static void close_all(struct intake *in)
     free(in->shared_paths);
     if (left_behind == in)
         return;
+    rate_table_free(in->networks);
+    rate_places_free(in->places);
     free(in->threads);
     free(in->controls);
     free(in);
@@ -217,6 +244,8 @@ int intake_start(struct intake **out, struct wal *w, const struct intake_conf *c
     char text[128];
 
     in->wal = w;
+    in->networks = rate_table_new(NETWORKS);
+    in->places = rate_places_new(NETWORKS);
     in->n = MIN(threads ? threads : 1, (unsigned)THREADS_MAX);
     in->threads = xcalloc(in->n, sizeof *in->threads);
     in->controls = xcalloc(in->n, sizeof *in->controls);
@@ -258,7 +287,7 @@ static void on_publish(struct msg *m, void *self)
     struct net_limits limits;
 
     t->conf = c->conf;
-    make_limits(&c->conf->limits, t->in->n, &limits);
+    make_limits(t->in, c->conf, &limits);
     net_set_limits(t->server, &limits);
     set_doors(t);
     acknowledge(t->in);
@@ -337,7 +366,7 @@ unsigned intake_default_threads(void)
 
 static struct source_stats *all_stats;
 static const int codes[CODES] = { 200, 202, 204, 400, 401, 403, 404, 405, 408,
-                                  411, 413, 414, 417, 431, 501, 503, 505 };
+                                  411, 413, 414, 417, 429, 431, 501, 503, 505 };
 
 int code_index(int status)
 {

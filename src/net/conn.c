@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "rate.h"
 #include "room.h"
 
 #define LINGER_BYTES (64u << 10)
@@ -72,13 +73,14 @@ static void set_events(struct net_conn *c)
         event_active(&c->ev, EV_READ, 0);
 }
 
-void conn_new(struct net_server *s, int fd, const struct net_door *door)
+struct net_conn *conn_new(struct net_server *s, int fd, const struct net_door *door)
 {
     struct net_conn *c = xcalloc(1, sizeof *c);
     int one = 1;
 
     c->server = s;
     c->fd = fd;
+    c->place = -1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
                sizeof one); /* fails on Unix sockets; no matter */
     event_assign(&c->ev, s->base, fd, EV_READ | EV_PERSIST, conn_on_event, c);
@@ -88,9 +90,9 @@ void conn_new(struct net_server *s, int fd, const struct net_door *door)
     s->conns++;
     if (door->tls)
         c->tls = tls_accept(door->tls, fd);
-    c->from = door->from;
     c->stage = door->proxy ? STAGE_PROXY : door->tls ? STAGE_HANDSHAKE : STAGE_HTTP;
     conn_set_wait(c, c->stage == STAGE_HTTP ? WAIT_FIRST : WAIT_HANDSHAKE);
+    return c;
 }
 
 static void end_stream(struct net_conn *c)
@@ -133,6 +135,8 @@ void conn_close(struct net_conn *c)
     }
     c->reading = c->first = c->last = NULL;
     TAILQ_REMOVE(&s->all, c, all);
+    if (c->place >= 0)
+        rate_places_give(s->limits.places, c->place);
     TAILQ_INSERT_TAIL(&s->dead, c, waiting);
     s->conns--;
     end_stream(c);

@@ -5,11 +5,10 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-#include "address.h"
 #include "log.h"
 #include "room.h"
 
-static void fail(struct net_conn *c, enum net_handshake how, const char *why)
+void greet_fail(struct net_conn *c, enum net_handshake how, const char *why)
 {
     static struct log_limit limit;
     uint64_t left_out;
@@ -39,7 +38,7 @@ static bool take_header(struct net_conn *c)
     whole = req->have + (size_t)n;
     len = proxy_parse(req->bytes, whole, &peer);
     if (len < 0 || (len == 0 && whole == PROXY_MAX)) {
-        fail(c, HANDSHAKE_PROXY, "no PROXY header");
+        greet_fail(c, HANDSHAKE_PROXY, "no PROXY header");
         return false;
     }
     whole = len ? (size_t)len : whole;
@@ -54,17 +53,12 @@ static bool take_header(struct net_conn *c)
     request_recycle(req);
     c->reading = NULL;
     c->peer = peer;
-    return true;
-}
-
-static bool trusts(const struct net_conn *c)
-{
-    struct net_peer p;
-
-    if (!c->from || !c->from->n)
+    if (peer.family == AF_UNSPEC)
+        net_peer_of(c->fd, &peer);
+    if (conn_takes_place(c, &peer))
         return true;
-    net_peer_of(c->fd, &p);
-    return address_in(c->from, &p);
+    greet_fail(c, HANDSHAKE_PROXY, "its network has as many connections as it may");
+    return false;
 }
 
 static bool shake_hands(struct net_conn *c)
@@ -72,7 +66,7 @@ static bool shake_hands(struct net_conn *c)
     int rc = tls_handshake(c->tls, &c->tls_blocked);
 
     if (rc < 0)
-        fail(c, HANDSHAKE_FAILED, tls_why());
+        greet_fail(c, HANDSHAKE_FAILED, tls_why());
     if (rc <= 0)
         return false;
     counter_add(&c->server->handshakes[tls_resumed(c->tls) ? HANDSHAKE_RESUMED : HANDSHAKE_DONE],
@@ -85,10 +79,6 @@ static bool shake_hands(struct net_conn *c)
 bool greet(struct net_conn *c)
 {
     if (c->stage == STAGE_PROXY) {
-        if (!trusts(c)) {
-            fail(c, HANDSHAKE_PROXY, "not from a trusted proxy");
-            return false;
-        }
         if (!take_header(c))
             return false;
         c->stage = c->tls ? STAGE_HANDSHAKE : STAGE_HTTP;

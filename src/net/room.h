@@ -34,13 +34,13 @@ struct net_conn {
     struct net_request *reading;      /* being received; NULL: nothing has come yet */
     struct net_request *first, *last; /* received, in order, not yet answered and sent */
     struct net_stream *stream;
-    struct buf out;                  /* what the kernel did not take */
-    struct ssl_st *tls;              /* NULL: plain */
-    struct net_peer peer;            /* as the PROXY header says; AF_UNSPEC: as the socket says */
-    const struct address_nets *from; /* who may send a PROXY header; the door's */
-    struct buf names;                /* of the client's certificate */
+    struct buf out;       /* what the kernel did not take */
+    struct ssl_st *tls;   /* NULL: plain */
+    struct net_peer peer; /* as the PROXY header says; AF_UNSPEC: as the socket says */
+    struct buf names;     /* of the client's certificate */
     int64_t deadline_ms, since_ms;
     uint32_t queued, lingered;
+    int64_t place; /* among those of its network; -1: none */
     int fd;
     uint8_t wait, stage;
     short armed;
@@ -88,7 +88,7 @@ struct net_server {
 #define FREE_REQUESTS 512
 
 /* conn.c */
-void conn_new(struct net_server *s, int fd, const struct net_door *door);
+struct net_conn *conn_new(struct net_server *s, int fd, const struct net_door *door);
 void conn_close(struct net_conn *c);
 void conn_refuse(struct net_conn *c, enum http_error e);
 void conn_set_wait(struct net_conn *c, enum wait w);
@@ -97,6 +97,12 @@ void conn_on_event(evutil_socket_t fd, short what, void *arg);
 
 /* greet.c: goes on with what comes before HTTP; true once HTTP begins */
 bool greet(struct net_conn *c);
+
+/* Closes one that came to nothing before HTTP began. */
+void greet_fail(struct net_conn *c, enum net_handshake how, const char *why);
+
+/* server.c: whether its network may have one more; taken if so */
+bool conn_takes_place(struct net_conn *c, const struct net_peer *p);
 
 /* peer.c */
 void net_peer_of(int fd, struct net_peer *out);
