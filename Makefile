@@ -7,7 +7,9 @@ VERSION := $(shell cat VERSION)
 
 PKGS    := libevent libevent_pthreads rdkafka hiredis openssl jansson yaml-0.1 libcurl
 CFLAGS  ?= -O2 -g
-OPT.release :=
+OPT.release = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-clash-protection $(CET)
+# control-flow enforcement, where the machine has it
+CET := $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine)),-fcf-protection)
 OPT.asan    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT.tsan    := -fsanitize=thread -fno-omit-frame-pointer
 OPT.fuzz    := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -30,7 +32,7 @@ FUZZERS := $(patsubst %.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 DIFFERENTIAL := $B/tests/differential/verify
 EXAMPLES := $(patsubst %.c,$B/%,$(wildcard examples/c/*_consumer.c))
 
-.PHONY: all run demo test unit differential fuzz fuzzers lint bench long examples docs install clean deps
+.PHONY: hardening-check all run demo test unit differential fuzz fuzzers lint bench long examples docs install clean deps
 all: build/hookline
 build/hookline: $B/hookline
 	@ln -sf $(V)/hookline $@
@@ -99,6 +101,8 @@ docs: $B/tests/gendocs
 	$B/tests/gendocs example >deploy/hookline.example.yaml
 	$B/tests/gendocs reference >docs/configuration.md
 	$B/tests/gendocs providers >docs/providers.md
+hardening-check: all
+	@scripts/hardening-check build/hookline
 bench:
 	@scripts/deps bench
 	@$(MAKE) --no-print-directory V=release build/hookline $(BENCH)

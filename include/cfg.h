@@ -114,6 +114,10 @@ void cfg_example(const struct cfg_key *table, struct buf *out);
 void cfg_reference(const struct cfg_key *table, struct buf *out);
 /* The dotted key of the first difference that a reload cannot apply, or NULL. out[128]. */
 const char *cfg_needs_restart(const struct cfg_key *table, const void *a, const void *b, char *out);
+/* Calls back with every text of the settings that could be the path of a file: those of secrets,
+ * and all that begin with '/'. */
+void cfg_paths(const struct cfg_key *table, const void *of,
+               void (*each)(const char *path, void *arg), void *arg);
 /* Calls back with every file that the settings name: of secrets, and of keys with CFG_FILE. */
 void cfg_files(const struct cfg_key *table, const void *of,
                void (*each)(const char *path, void *arg), void *arg);

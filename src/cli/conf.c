@@ -19,6 +19,15 @@ const struct cfg_key *conf_keys(void)
           .help = "Then waiting requests and sinks' acknowledgements get this long." },
         { 0 }
     };
+    static const char *const sandbox_words[] = { "auto", "required", "off", NULL };
+    static const struct cfg_key process[] = {
+        { "sandbox", CFG_ENUM, F(process.sandbox) - F(process), "auto", .words = sandbox_words,
+          .help = "Landlock: files outside the folders that this configuration names are out of "
+                  "reach. `auto`: where the kernel has it." },
+        { "core_dumps", CFG_BOOL, F(process.core_dumps) - F(process), "false",
+          .help = "Whether a crash may leave a core file, with all secrets in it." },
+        { 0 }
+    };
     static struct cfg_key keys[] = {
         { "listen", CFG_LIST, F(listen), "0.0.0.0:8080", .sub_size = sizeof(struct net_listen_cfg),
           .help = "Where senders connect; one or a list. An address alone is enough." },
@@ -40,6 +49,8 @@ const struct cfg_key *conf_keys(void)
               "only on SIGHUP." },
         { "reload_interval", CFG_MSEC, F(reload_interval_ms), "10s", 100, 3600000,
           .flags = CFG_RELOAD, .help = "How often they are looked at." },
+        { "process", CFG_SECTION, F(process), .sub = process,
+          .help = "What the process gives up." },
         { "retired_sinks", CFG_STRS, F(retired_sinks),
           .help = "Sinks that were taken out; their backlog goes to their dead letters." },
         { 0 }

@@ -5,6 +5,7 @@
 
 #include "admin.h"
 
+enum conf_sandbox { SANDBOX_AUTO, SANDBOX_REQUIRED, SANDBOX_OFF };
 enum conf_reload { RELOAD_WATCH, RELOAD_SIGNAL };
 
 struct conf {
@@ -16,6 +17,10 @@ struct conf {
     int64_t reload_interval_ms;
     struct intake_limits_cfg limits;
     struct intake_proxies_cfg proxies;
+    struct {
+        int sandbox; /* enum conf_sandbox */
+        bool core_dumps;
+    } process;
     struct {
         int64_t delay_ms, timeout_ms;
     } shutdown;

@@ -23,6 +23,7 @@
 #include "clock.h"
 #include "conf.h"
 #include "crypto.h"
+#include "harden.h"
 #include "log.h"
 #include "serve.h"
 #include "watch.h"
@@ -526,7 +527,9 @@ int cmd_serve(int argc, char **argv)
     err_list_free(&errs);
     if (!s.conf)
         return EXIT_BAD_CONFIG;
-    rc = run(&s);
+    rc = harden(s.conf, &s.err) ? (int)s.err.code : run(&s);
+    if (rc && s.err.text[0] && !s.base)
+        fprintf(stderr, "hookline serve: %s\n", s.err.text);
     if (s.conf != s.boot)
         conf_free(s.conf);
     conf_free(s.boot);

@@ -6,7 +6,7 @@ import ssl
 import subprocess
 
 from client import Connection
-from servers import SECRET, Hookline, Skip, free_port
+from servers import SANITIZER_NEEDS, SECRET, Hookline, Skip, free_port
 
 
 class Authority:
@@ -90,7 +90,7 @@ limits: {{ {self.limits} }}
 log: {{ dir: "{self.dir}/data", reserve_bytes: 1MiB, segment_bytes: 8MiB, allow_volatile: true }}
 sources:{self.sources}
 {self.more}
-""")
+{SANITIZER_NEEDS}""")
         os.rename(self.config + '.new', self.config)
 
     def client(self, **more):
