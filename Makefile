@@ -108,7 +108,7 @@ bench:
 	@$(MAKE) --no-print-directory V=release build/hookline $(BENCH)
 	@tests/bench/run
 long: all examples
-	@ROUNDS=50 HOOKLINE=build/hookline tests/run e2e
+	@ROUNDS=50 SCALE=10 HOOKLINE=build/hookline tests/run e2e
 install: all
 	install -D build/hookline $(DESTDIR)$(PREFIX)/bin/hookline
 	install -D -m 644 hookline.1 $(DESTDIR)$(PREFIX)/share/man/man1/hookline.1

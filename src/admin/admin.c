@@ -33,7 +33,7 @@ const struct cfg_key *admin_cfg_keys(void)
           .help = "HTTPS; a client with a certificate of `client_ca` needs no token." },
         { "hosts", CFG_STRS, F(hosts), .flags = CFG_RELOAD,
           .help = "Names that a request may give as its `Host` where no token is asked for, beside "
-                  "addresses and `localhost`: a page in a browser could make up others." },
+                  "addresses and names without a dot: a page in a browser could make up others." },
         { "probes", CFG_STR, F(probes), "",
           .help = "Address for /livez, /startupz, /readyz and /metrics without a token; none by "
                   "default." },

@@ -43,13 +43,14 @@ static struct span host_name(struct span host)
 }
 
 /* A page of a stranger can make a browser on this machine ask us, once its own name leads here
- * (DNS rebinding); but then the request carries that name. */
+ * (DNS rebinding); but then the request carries that name, which has a dot: names without one are
+ * nobody's in the public DNS. */
 static bool host_is_ours(const struct admin_cfg *cfg, struct net_request *req)
 {
     struct span host = host_name(http_header(&req->http, req->bytes, S("host"), NULL));
     struct net_peer address;
 
-    if (!host.n || span_ieq(host, S("localhost")) || address_parse(host, &address))
+    if (!host.n || !memchr(host.p, '.', host.n) || address_parse(host, &address))
         return true;
     for (size_t i = 0; i < cfg->hosts.n; i++)
         if (span_ieq(host, span_str(cfg->hosts.v[i])))

@@ -9,6 +9,14 @@
 
 #define F(m) offsetof(struct conf, m)
 
+static struct cfg_key *join(struct cfg_key *keys, const char *name, const struct cfg_key *sub)
+{
+    while (strcmp(keys->name, name) != 0)
+        keys++;
+    keys->sub = sub;
+    return keys;
+}
+
 const struct cfg_key *conf_keys(void)
 {
     static const char *const reload_words[] = { "watch", "signal", NULL };
@@ -56,15 +64,14 @@ const struct cfg_key *conf_keys(void)
         { 0 }
     };
 
-    keys[0].sub = net_listen_keys();
-    keys[1].sub = admin_cfg_keys();
-    keys[2].sub = wal_cfg_keys();
-    keys[4].sub = intake_limits_keys();
-    keys[5].sub = intake_proxies_keys();
-    keys[7].sub = wal_dedup_keys();
-    keys[8].sub = source_cfg_keys();
-    keys[8].sub_size = source_cfg_size();
-    keys[9].sub = sink_cfg_keys();
+    join(keys, "listen", net_listen_keys());
+    join(keys, "admin", admin_cfg_keys());
+    join(keys, "log", wal_cfg_keys());
+    join(keys, "limits", intake_limits_keys());
+    join(keys, "proxies", intake_proxies_keys());
+    join(keys, "dedup", wal_dedup_keys());
+    join(keys, "sources", source_cfg_keys())->sub_size = source_cfg_size();
+    join(keys, "sinks", sink_cfg_keys());
     return keys;
 }
 

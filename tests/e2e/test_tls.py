@@ -310,9 +310,9 @@ def admin_over_tls():
 
 
 def rebinding():
-    """admin: without a token only a Host that is an address, localhost or configured is answered"""
+    """admin: without a token only a Host that is an address, without a dot or configured is answered"""
     with bridge(admin=', hosts: [bridge.internal]') as h:
-        for host, want in (('127.0.0.1', 200), (f'localhost:{h.admin}', 200), ('[::1]:1', 200), ('Bridge.Internal:80', 200),
+        for host, want in (('127.0.0.1', 200), (f'localhost:{h.admin}', 200), ('[::1]:1', 200), ('Bridge.Internal:80', 200), ('hookline:9180', 200),
                            ('attacker.example', 403), ('localhost.attacker.example', 403), ('127.0.0.1.attacker.example', 403)):
             got = exchange(h.admin, f'GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n'.encode())
             assert got.startswith(b'HTTP/1.1 %d' % want), (host, got[:200])
