@@ -74,19 +74,13 @@ static void grant_file(const char *path, void *arg)
     free(folder);
 }
 
-/* The folder that is made at the first start is made in one that is there. */
-static void grant_writing(const struct sandbox *s, const char *path)
+/* At the first start it is made here: what is made later would need its parent open. Where it
+ * cannot be made, opening the log says why. */
+static void grant_log(const struct sandbox *s, const char *dir)
 {
-    struct stat st;
-    char *folder;
-
-    if (stat(path, &st) == 0) {
-        grant(s, path, READING | WRITING | MOVING | TRUNCATING);
+    if (mkdir(dir, 0750) && errno != EEXIST)
         return;
-    }
-    folder = folder_of(path);
-    grant(s, folder, READING | WRITING | MOVING | TRUNCATING);
-    free(folder);
+    grant(s, dir, READING | WRITING | MOVING | TRUNCATING);
 }
 
 static void grant_socket(const struct sandbox *s, const char *address)
@@ -110,7 +104,7 @@ static void grant_all(struct sandbox *s, const struct conf *c)
     grant(s, "/dev", READING | LANDLOCK_ACCESS_FS_WRITE_FILE);
     grant_file(c->file, s);
     cfg_paths(conf_keys(), c, grant_file, s);
-    grant_writing(s, c->log.dir);
+    grant_log(s, c->log.dir);
     for (size_t i = 0; i < c->listen.n; i++)
         grant_socket(s, ((const struct net_listen_cfg *)c->listen.v[i])->address);
     grant_socket(s, c->admin.listen);
