@@ -27,11 +27,14 @@ const struct cfg_key *conf_keys(void)
           .help = "Then waiting requests and sinks' acknowledgements get this long." },
         { 0 }
     };
-    static const char *const sandbox_words[] = { "auto", "required", "off", NULL };
+    static const char *const sandbox_words[] = { "auto", "strict", "off", NULL };
     static const struct cfg_key process[] = {
         { "sandbox", CFG_ENUM, F(process.sandbox) - F(process), "auto", .words = sandbox_words,
-          .help = "Landlock: files outside the folders that this configuration names are out of "
-                  "reach. `auto`: where the kernel has it." },
+          .help =
+              "Landlock. `auto`: where the kernel has it, nothing is written but in the folders "
+              "of the log and of our Unix sockets, and no program is run. `strict`: also nothing "
+              "is read but in the system's folders and those of the files that this "
+              "configuration names, and without Landlock it does not start." },
         { "core_dumps", CFG_BOOL, F(process.core_dumps) - F(process), "false",
           .help = "Whether a crash may leave a core file, with all secrets in it." },
         { 0 }

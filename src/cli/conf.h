@@ -5,7 +5,7 @@
 
 #include "admin.h"
 
-enum conf_sandbox { SANDBOX_AUTO, SANDBOX_REQUIRED, SANDBOX_OFF };
+enum conf_sandbox { SANDBOX_AUTO, SANDBOX_STRICT, SANDBOX_OFF };
 enum conf_reload { RELOAD_WATCH, RELOAD_SIGNAL };
 
 struct conf {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Main thread, before any other: threads inherit all of it.
  *
- * Landlock leaves: reading of the system's folders and of the folders of all files that the
- * configuration names; writing in the log's folder and in those of our Unix sockets; running
- * programs nowhere. A file that a later configuration names in another folder cannot be read, so
- * that configuration is rejected: a restart takes it. */
+ * Landlock leaves: writing in the log's folder and in those of our Unix sockets; running programs
+ * nowhere; and where the sandbox is strict, reading of the system's folders and of those of all
+ * files that the configuration names. A file that a later configuration names in another folder
+ * cannot be read then, so that configuration is rejected, and a restart takes it: which is why
+ * that is not the default. */
 #include "harden.h"
 
 #include <errno.h>
@@ -115,12 +116,14 @@ static void grant_all(struct sandbox *s, const struct conf *c)
 static int enter_sandbox(const struct conf *c)
 {
     long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    struct sandbox s = { .handled = LANDLOCK_ACCESS_FS_EXECUTE | READING | WRITING };
+    struct sandbox s = { .handled = LANDLOCK_ACCESS_FS_EXECUTE | WRITING };
     struct landlock_ruleset_attr attr;
     long rc;
 
     if (version < 1)
         return 1;
+    if (c->process.sandbox == SANDBOX_STRICT)
+        s.handled |= READING;
     if (version >= 2)
         s.handled |= MOVING;
     if (version >= 3)
@@ -152,7 +155,7 @@ int harden(const struct conf *c, struct err *e)
     rc = enter_sandbox(c);
     if (rc == 0)
         return 0;
-    if (c->process.sandbox == SANDBOX_REQUIRED)
+    if (c->process.sandbox == SANDBOX_STRICT)
         return err_set(e, EXIT_BAD_CONFIG, "process.sandbox: this kernel has no Landlock%s%s",
                        rc < 0 ? " that works: " : "", rc < 0 ? strerrordesc_np(errno) : "");
     log_info("no sandbox: this kernel has no Landlock");

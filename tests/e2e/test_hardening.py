@@ -47,8 +47,8 @@ def the_process():
 
 
 def has_landlock():
-    """Whether this kernel has it: a program that requires it says so."""
-    h = Hookline(extra='process: { sandbox: required }')
+    """Whether this kernel has it: one that must have it says so."""
+    h = Hookline(extra='process: { sandbox: strict }')
     try:
         h.spawn([HOOKLINE, 'serve', '-c', h.config], 'log')
         until('it has ended or is ready', lambda: h.p.poll() is not None or h.get('/readyz')[0] == 200)
@@ -58,7 +58,7 @@ def has_landlock():
 
 
 def the_sandbox():
-    """hardening: a file outside the folders that the configuration names is out of reach; what is named works, links too"""
+    """hardening: in the strict sandbox a file outside the folders that the configuration names is out of reach; a restart takes it"""
     not_sanitized()
     if not has_landlock():
         raise Skip('this kernel has no Landlock')
@@ -66,7 +66,7 @@ def the_sandbox():
     try:
         with open(os.path.join(outside, 'secret'), 'w') as f:
             f.write(SECRET)
-        with bridge(extra='reload_interval: 200ms\nprocess: { sandbox: required }') as h:
+        with bridge(extra='reload_interval: 200ms\nprocess: { sandbox: strict }') as h:
             good = h.sources
             h.write(sources=f"""
   demo: {{ provider: gemini, secrets: [{{ file: "{outside}/secret" }}] }}""")
