@@ -221,6 +221,9 @@ static void listeners(void **state UNUSED)
     c->admin.token.ref = xstrdup("file:/token");
     cfg_files(conf_keys(), c, note, &out);
     assert_string_equal(buf_cstr(&out), "/cert /ca /token ");
+    out.n = 0;
+    cfg_paths(conf_keys(), c, note, &out); /* also what only looks like one */
+    assert_string_equal(buf_cstr(&out), "/cert /ca /token /var/lib/hookline ");
     buf_free(&out);
     conf_free(a);
     conf_free(b);
