@@ -1,11 +1,13 @@
 /* intake - the threads that take requests: route, verify, submit to the log, answer.
  *
- * Keeps P1 together with wal: the 2xx is written in the handler of the log's reply and nowhere
- * else. */
+ * Keeps P1 together with wal: the 2xx is written behind the log's reply and nowhere else; where a
+ * source says `ack: broker` it also waits for the sinks. */
 #pragma once
 
 #include "address.h"
+#include "claim.h"
 #include "net.h"
+#include "progress.h"
 #include "rate.h"
 #include "source.h"
 #include "wal.h"
@@ -48,6 +50,12 @@ struct intake_gate {
     const atomic_bool *full;
 };
 
+/* A sink that sources with `ack: broker` wait for. */
+struct intake_sink {
+    const char *match_source, *match_type;
+    struct progress *passed; /* LSN */
+};
+
 /* What is counted per source, for ever (it outlives reloads). One element a thread. */
 struct source_stats;
 struct source_stats *source_stats_get(const char *source); /* made at first use; main thread */
@@ -64,6 +72,10 @@ struct intake_conf {
     size_t gates_n;
     struct net_door *doors; /* of the addresses that are listened on, in their order; or none */
     size_t doors_n;
+    const struct intake_sink *sinks; /* read at the start; must outlive the threads */
+    size_t sinks_n;
+    const struct claim_cfg *claim; /* may be NULL; must outlive the threads */
+    int64_t dedup_window_ms;
 };
 
 struct intake;
@@ -78,11 +90,17 @@ void intake_publish(struct intake *in, const struct intake_conf *conf);
  * (at most timeout_ms). */
 void intake_stop(struct intake *in, int64_t timeout_ms);
 
+/* After a start, before the threads: tells the other replicas what the end of the log holds. Takes
+ * at most so long. */
+void intake_mark_tail(struct wal *w, const struct intake_conf *conf, int64_t most_ms);
+
 bool intake_turning(const struct intake *in, int64_t now_mono_ms); /* no loop silent for 60 s */
 unsigned intake_default_threads(void); /* cores that affinity and the cgroup quota give */
 
 /* For /status and /metrics; main thread. */
 void intake_status(const struct intake *in, struct buf *json); /* the value of "sources" */
+/* The value of "dedup"; false: nothing to say. */
+bool intake_dedup_status(const struct intake *in, struct buf *json);
 void intake_metrics(const struct intake *in, struct buf *out);
 /* The answer of /v1/rejected: of one source, or of all when it is empty; the newest first. */
 void intake_rejected(struct span source, uint64_t limit, struct buf *json);

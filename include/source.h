@@ -41,6 +41,8 @@ struct source_info {
     const char *provider;
     uint64_t body_bytes;                   /* 0: the global limit */
     uint64_t sends_bytes;                  /* the largest body the provider sends; 0: not known */
+    bool dedups;                           /* repeats are looked for */
+    bool ack_broker;                       /* the answer waits for the sinks */
     int status;                            /* 200, 202 or 204 */
     int reject_status;                     /* of what is not genuine: 400, 401 or 403 */
     bool open;                             /* nothing is asked for: anybody may send */

@@ -18,8 +18,9 @@ struct wal_cfg {
     char *dir;
     uint64_t segment_bytes, retain_bytes, backlog_bytes, reserve_bytes;
     int64_t retain_ms;
-    int on_damage; /* 0 refuse */
+    int on_damage; /* 0 refuse, 1 quarantine */
     bool allow_volatile;
+    bool takeover; /* no setting: `serve --takeover` opens a fenced log */
 };
 const struct cfg_key *wal_cfg_keys(void); /* section `log` */
 struct wal_dedup_cfg {
@@ -80,6 +81,7 @@ struct wal_info { /* a consistent enough snapshot; any thread */
     uint64_t first_lsn, last_lsn, durable_lsn;
     uint64_t bytes, segments, free_bytes, backlog_bytes;
     uint64_t damaged;   /* segments in which something is not right */
+    uint64_t lost;      /* events whose damaged records were set aside */
     int64_t oldest_ms;  /* wall time of the oldest retained record, 0: none */
     int64_t stalled_ms; /* how long the current write or sync has been running, 0: none */
     int64_t turned_ms;  /* CLOCK_MONOTONIC when the log thread last turned */
@@ -87,6 +89,8 @@ struct wal_info { /* a consistent enough snapshot; any thread */
     bool failed;
 };
 void wal_info(const struct wal *w, struct wal_info *out);
+/* What is damaged, what was set aside and which LSNs were lost with it, what the scrub did. */
+void wal_damage_json(const struct wal *w, struct buf *json);
 const char *wal_log_id(const struct wal *w);
 uint64_t wal_durable_lsn(const struct wal *w); /* one atomic load */
 void wal_metrics(const struct wal *w,
@@ -105,7 +109,7 @@ struct wal_reader;
 struct wal_map; /* one mapped segment, counted */
 
 /* Reads what is durable with LSN > after, one thread a reader. Internal records are returned,
- * markers not. */
+ * markers not; for an LSN whose damaged record was set aside a RECORD_LOST. */
 MUST_CHECK int wal_reader_open(struct wal_reader **out, struct wal *w, uint64_t after,
                                struct err *e);
 /* Spans of rec point into the mapping and are valid until the next call, or, when `hold` is not
@@ -146,6 +150,8 @@ MUST_CHECK int wal_cursor_open(struct wal *w, const char *sink, uint32_t mode, u
                                uint64_t from, struct wal_cursor **out, bool *changed,
                                struct err *e);
 bool wal_cursor_exists(const struct wal *w, const char *sink);
+/* The delivery mode that stands in its file; -1: no file. */
+int wal_cursor_mode(const struct wal *w, const char *sink);
 uint64_t
 wal_cursor_lsn(const struct wal_cursor *c); /* any thread; records up to here are done with */
 MUST_CHECK int wal_cursor_set(struct wal_cursor *c, uint64_t lsn,
@@ -153,6 +159,8 @@ MUST_CHECK int wal_cursor_set(struct wal_cursor *c, uint64_t lsn,
 MUST_CHECK int wal_cursor_sync(struct wal_cursor *c, struct err *e);
 uint64_t wal_backlog_bytes(const struct wal *w,
                            uint64_t after_lsn); /* bytes of log behind that LSN, roughly */
+/* What it has not passed stays in the log until the cursor is opened again and passes it, or is
+ * removed. */
 void wal_cursor_close(struct wal_cursor *c);
 /* A few words that the owner of a cursor keeps beside it; they go with it. Durable when it returns.
  */
@@ -166,7 +174,8 @@ MUST_CHECK int wal_cursor_remove(struct wal *w, const char *sink, struct err *e)
 struct wal_dead;
 MUST_CHECK int wal_dead_open(struct wal *w, const char *sink, uint64_t max_bytes,
                              struct wal_dead **out, struct err *e);
-/* Durable when it returns 0; the same LSN again is no new entry. 1: the dead-letter log is full. */
+/* Durable when it returns 0; the same LSN again is no new entry. 1: the dead-letter log is full.
+ * More of it in dead.h. */
 MUST_CHECK int wal_dead_add(struct wal_dead *d, const struct record *rec, const char *reason,
                             struct err *e);
 /* The same in two steps, for many at a time: durable once wal_dead_sync returned 0. */
@@ -176,12 +185,37 @@ MUST_CHECK int wal_dead_sync(struct wal_dead *d, struct err *e);
 uint64_t wal_dead_count(const struct wal_dead *d);
 void wal_dead_close(struct wal_dead *d);
 
+/* --- for sinks that keep their state on the other side (epoch.c)
+ * ------------------------------------------------------------------------------- */
+
+/* A random number for this start, never 0; durable when it returns. */
+MUST_CHECK int wal_epoch_make(struct wal *w, const char *sink, uint64_t *epoch, struct err *e);
+/* Whether this folder made it, under the id that the log has now. */
+bool wal_epoch_known(const struct wal *w, const char *sink, uint64_t epoch);
+/* Notes that state was kept on the other side with that epoch; durable when it returns. */
+MUST_CHECK int wal_epoch_wrote(struct wal *w, const char *sink, uint64_t epoch, struct err *e);
+bool wal_epoch_has_written(const struct wal *w, const char *sink);
+/* record_crc() of that record: 0, 1 not there (not retained, not yet durable), -1 damaged. */
+MUST_CHECK int wal_record_crc(struct wal *w, uint64_t lsn, uint32_t *crc, struct err *e);
+/* Writes FENCED, synced: wal_open refuses the folder with 75 from now on, unless it is taken over.
+ */
+MUST_CHECK int wal_fence(struct wal *w, const char *text, struct err *e);
+bool wal_taken_over(const struct wal *w);
+
+/* Gives a closed log a new id, so that what sinks keep for the old one is no longer its own; lifts
+ * a fence. 75: it is in use. Its segments stay as they are. */
+MUST_CHECK int wal_fork(const char *dir, char before[LOG_ID_TEXT_MAX], char now[LOG_ID_TEXT_MAX],
+                        struct err *e);
+
 /* --- for `hookline log`: read only, also while a process runs
  * ------------------------------------- */
 
 int wal_ls(const char *dir, FILE *out, struct err *e);
 /* Prints what it found; 0 clean, -1 with e->code 65 on damage. */
 int wal_verify(const char *dir, FILE *out, struct err *e);
+/* Sets aside what is damaged, so that the log can be opened, and says on `out` what was and which
+ * LSNs are lost with it. e->code: 65 it cannot be, 74, 75 somebody has the folder, 78. */
+MUST_CHECK int wal_repair(const char *dir, FILE *out, struct err *e);
 /* Calls `show` for every record up to the end. */
 int wal_dump(const char *dir, void (*show)(const struct record *rec, const char *logid, void *arg),
              void *arg, struct err *e);

@@ -147,6 +147,30 @@ static const struct route {
     { "/v1/rejected", admin_rejected, false, false },
 };
 
+/* What stands behind the last / names something: an event, a sink, a run. These look at the method
+ * themselves. */
+static const struct things {
+    const char *path;
+    void (*run)(struct admin *a, struct net_request *req, struct span which);
+} things[] = {
+    { "/v1/events/", admin_event },
+    { "/v1/dead/", admin_dead },
+    { "/v1/replay/", admin_replay },
+    { "/v1/replay", admin_replay },
+};
+
+static const struct things *find_thing(struct span path, struct span *which)
+{
+    for (size_t i = 0; i < ARRAY_LEN(things); i++) {
+        struct span p = span_str(things[i].path);
+        bool prefix = p.p[p.n - 1] == '/';
+        *which = prefix ? span_of(path.p + p.n, path.n - p.n) : SPAN_NONE;
+        if (prefix ? span_starts(path, p) : span_eq(path, p))
+            return &things[i];
+    }
+    return NULL;
+}
+
 static const struct route *find(struct span path)
 {
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
@@ -157,25 +181,23 @@ static const struct route *find(struct span path)
 
 static void dispatch(struct admin *a, struct net_request *req, bool probe)
 {
-    struct span path = http_path(&req->http, req->bytes), one = S("/v1/events/");
+    struct span path = http_path(&req->http, req->bytes), which = SPAN_NONE;
     const struct route *r = find(path);
-    bool single = !probe && span_starts(path, one);
+    const struct things *t = probe ? NULL : find_thing(path, &which);
 
     if (!probe && !admin_allowed(a, req))
         return;
-    if ((!r && !single) || (probe && !r->probe)) {
+    if ((!r && !t) || (probe && !r->probe)) {
         net_answer_error(req, HTTP_ERR_NOT_FOUND, "no such path", NULL);
         return;
     }
-    if (req->http.method != METHOD_GET && req->http.method != METHOD_HEAD) {
-        net_answer_error(req, HTTP_ERR_METHOD_NOT_ALLOWED, NULL, "GET, HEAD");
+    if (!t && !admin_method(req, METHODS_GET, "GET, HEAD"))
         return;
-    }
-    if ((single || r->needs_log) && (!a->view->wal || a->view->stopping))
+    if ((t || r->needs_log) && (!a->view->wal || a->view->stopping))
         net_answer_error(req, HTTP_ERR_SHUTTING_DOWN,
                          a->view->wal ? NULL : "the log is being recovered", NULL);
-    else if (single)
-        admin_event(a, req, span_of(path.p + one.n, path.n - one.n));
+    else if (t)
+        t->run(a, req, which);
     else
         r->run(a, req);
 }
@@ -202,7 +224,10 @@ static void on_inbox(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 
 static void on_durable(struct wal_watch *watch UNUSED, void *self)
 {
-    admin_on_durable(self);
+    struct admin *a = self;
+
+    if (a->watching) /* else the log was closed while this was on its way */
+        admin_on_durable(a);
 }
 
 void admin_log_open(struct admin *a)
@@ -220,6 +245,9 @@ void admin_log_closing(struct admin *a)
         wal_watch_remove(a->view->wal, &a->watch);
     a->watching = false;
 }
+
+/* Lists of LSNs are all that is sent here; the probes take no body at all. */
+#define BODY_BYTES KIB(256)
 
 static const struct net_limits limits = {
     .http = { .header_bytes = 16384, .target_bytes = 8192, .body_bytes = 0 },
@@ -246,6 +274,7 @@ int admin_start(struct admin **out, struct event_base *base, const struct admin_
 {
     static const struct net_handler admin_handler = { .request = on_admin },
                                     probe_handler = { .request = on_probe };
+    struct net_limits admin_limits = limits;
     struct admin *a = xcalloc(1, sizeof *a);
     char text[128];
 
@@ -253,7 +282,8 @@ int admin_start(struct admin **out, struct event_base *base, const struct admin_
     inbox_init(&a->inbox);
     event_assign(&a->inbox_ev, base, a->inbox.fd, EV_READ | EV_PERSIST, on_inbox, a);
     event_add(&a->inbox_ev, NULL);
-    a->server = net_server_new(base, &limits, &a->held, &admin_handler, a, 0);
+    admin_limits.http.body_bytes = BODY_BYTES;
+    a->server = net_server_new(base, &admin_limits, &a->held, &admin_handler, a, 0);
     a->probes = net_server_new(base, &limits, &a->held, &probe_handler, a, 0);
     *out = a;
     if (cfg->probes[0]) {
@@ -278,6 +308,7 @@ void admin_stop(struct admin *a)
 {
     if (!a)
         return;
+    inbox_run(&a->inbox, a); /* the sinks have stopped: their last answers are here */
     net_server_free(a->server);
     net_server_free(a->probes);
     event_del(&a->inbox_ev);

@@ -23,10 +23,12 @@ static void log_json(const struct admin_view *v, struct buf *b)
     buf_printf(b,
                ",\"state\":\"%s\",\"first_lsn\":%llu,\"last_lsn\":%llu,\"durable_lsn\":%llu,"
                "\"bytes\":%llu,"
-               "\"segments\":%llu,\"free_bytes\":%llu}",
+               "\"segments\":%llu,\"free_bytes\":%llu,\"damage\":",
                i.state, (unsigned long long)i.first_lsn, (unsigned long long)i.last_lsn,
                (unsigned long long)i.durable_lsn, (unsigned long long)i.bytes,
                (unsigned long long)i.segments, (unsigned long long)i.free_bytes);
+    wal_damage_json(v->wal, b);
+    buf_addc(b, '}');
 }
 
 void admin_status(struct admin *a, struct net_request *req)
@@ -59,6 +61,12 @@ void admin_status(struct admin *a, struct net_request *req)
         delivery_status(v->sinks[i], &b);
     }
     buf_addc(&b, '}');
+    if (v->intake) {
+        size_t before = b.n;
+        buf_adds(&b, ",\"dedup\":");
+        if (!intake_dedup_status(v->intake, &b))
+            b.n = before;
+    }
     if (v->keys) {
         buf_adds(&b, ",\"keys\":");
         keys_status(v->keys, &b);

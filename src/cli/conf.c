@@ -17,6 +17,21 @@ static struct cfg_key *join(struct cfg_key *keys, const char *name, const struct
     return keys;
 }
 
+/* The section belongs to two rooms. */
+static const struct cfg_key *dedup_keys(void)
+{
+    static struct cfg_key keys[8];
+    size_t n = 0;
+
+    for (const struct cfg_key *k = wal_dedup_keys(); k->name; k++)
+        keys[n++] = *k;
+    for (const struct cfg_key *k = claim_cfg_keys(); k->name; k++, n++) {
+        keys[n] = *k;
+        keys[n].offset += offsetof(struct conf, dedup.claim) - offsetof(struct conf, dedup);
+    }
+    return keys;
+}
+
 const struct cfg_key *conf_keys(void)
 {
     static const char *const reload_words[] = { "watch", "signal", NULL };
@@ -72,7 +87,7 @@ const struct cfg_key *conf_keys(void)
     join(keys, "log", wal_cfg_keys());
     join(keys, "limits", intake_limits_keys());
     join(keys, "proxies", intake_proxies_keys());
-    join(keys, "dedup", wal_dedup_keys());
+    join(keys, "dedup", dedup_keys());
     join(keys, "sources", source_cfg_keys())->sub_size = source_cfg_size();
     join(keys, "sinks", sink_cfg_keys());
     return keys;
@@ -143,6 +158,8 @@ static void compile_sources(struct conf *c, const struct cfg_node *root, struct 
     struct err e;
 
     in->limits = c->limits;
+    in->claim = &c->dedup.claim;
+    in->dedup_window_ms = c->dedup.index.window_ms;
     in->plans = xcalloc(c->sources.n + 1, sizeof(struct source_plan *));
     in->stats = xcalloc(c->sources.n + 1, sizeof(struct source_stats *));
     in->guards = xcalloc(c->sources.n + 1, sizeof *in->guards);
@@ -150,7 +167,7 @@ static void compile_sources(struct conf *c, const struct cfg_node *root, struct 
     for (size_t i = 0; i < c->sources.n; i++) {
         const struct cfg_node *at = entry(root, "sources", c->sources.name[i]);
         struct source_plan *p = source_compile(c->sources.name[i], c->sources.v[i], at,
-                                               c->dedup.window_ms, errs, warns);
+                                               c->dedup.index.window_ms, errs, warns);
         if (!p)
             continue;
         for (size_t k = 0; k < in->n; k++)
@@ -198,6 +215,36 @@ static void find_proxies(struct conf *c, const struct cfg_node *root, struct err
         cfg_error(errs, cfg_find(root, "proxies"), "proxies.trusted: %s", e.text);
 }
 
+static bool has_sink(const struct conf *c, const char *source)
+{
+    for (size_t i = 0; i < c->sinks.n; i++) {
+        const struct sink_cfg *k = c->sinks.v[i];
+        if (span_glob(span_str(k->match.source), span_str(source)))
+            return true;
+    }
+    return false;
+}
+
+/* An answer that waits for sinks needs one to wait for, and a repeat that finds its first. */
+static void check_acks(const struct conf *c, const struct cfg_node *root, struct err_list *errs,
+                       struct err_list *warns)
+{
+    for (size_t i = 0; i < c->intake.n; i++) {
+        const struct source_info *info = source_info(c->intake.plans[i]);
+        const struct cfg_node *source = entry(root, "sources", info->name);
+        const struct cfg_node *at = cfg_find(source, "ack") ? cfg_find(source, "ack") : source;
+        if (!info->ack_broker)
+            continue;
+        if (!has_sink(c, info->name))
+            cfg_error(errs, at, "source %s: ack: broker, but no sink takes its events", info->name);
+        if (!info->dedups)
+            cfg_error(warns, at,
+                      "source %s: ack: broker without deduplication: what is sent again after a "
+                      "broker_timeout is published again",
+                      info->name);
+    }
+}
+
 static void check_all(struct conf *c, const struct cfg_node *root, struct err_list *errs,
                       struct err_list *warns)
 {
@@ -210,6 +257,8 @@ static void check_all(struct conf *c, const struct cfg_node *root, struct err_li
     for (size_t i = 0; i < c->sinks.n; i++)
         sink_check(c->sinks.name[i], c->sinks.v[i], entry(root, "sinks", c->sinks.name[i]),
                    c->max_body, errs, warns);
+    check_acks(c, root, errs, warns);
+    claim_check(&c->dedup.claim, entry(root, "dedup", "redis"), errs);
     if (c->max_body + c->limits.header_bytes + 65536 > c->log.segment_bytes)
         cfg_error(errs, log ? log : root,
                   "log.segment_bytes must be larger than the largest body (%llu bytes)",

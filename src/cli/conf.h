@@ -24,7 +24,10 @@ struct conf {
     struct {
         int64_t delay_ms, timeout_ms;
     } shutdown;
-    struct wal_dedup_cfg dedup;
+    struct {
+        struct wal_dedup_cfg index;
+        struct claim_cfg claim;
+    } dedup;
     struct cfg_named sources, sinks;
     struct cfg_strs retired_sinks;
     /* derived */

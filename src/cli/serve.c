@@ -30,13 +30,14 @@
 
 #define STALL_MS 30000
 #define KEYS_WARM_MS 5000
+#define TAIL_MS 5000
 
 struct server {
     struct conf *boot; /* what the sinks and the admin listener were started from */
     struct conf *conf; /* what the intake uses; boot until a reload */
     const char *file;
     char *dev_text;
-    bool drain, dev;
+    bool drain, dev, takeover;
     struct event_base *base;
     struct inbox inbox;
     struct event inbox_ev, signal_ev, tick, delay;
@@ -46,6 +47,7 @@ struct server {
     struct admin_view view;
     struct wal *wal;
     struct keys *keys;
+    struct intake_sink *routes;
     pthread_t recovery;
     struct msg recovered, failed;
     struct err err;
@@ -91,8 +93,11 @@ static void *recover(void *arg)
 {
     struct server *s = arg;
 
-    s->recovery_bad = wal_open(&s->wal, &s->conf->log, &s->conf->dedup, &s->err) != 0 ||
+    s->conf->log.takeover = s->takeover;
+    s->recovery_bad = wal_open(&s->wal, &s->conf->log, &s->conf->dedup.index, &s->err) != 0 ||
                       (!s->drain && register_keys(s, s->conf, KEYS_WARM_MS, &s->err));
+    if (!s->recovery_bad && !s->drain)
+        intake_mark_tail(s->wal, &s->conf->intake, TAIL_MS);
     inbox_post(&s->inbox, &s->recovered);
     return NULL;
 }
@@ -198,6 +203,19 @@ static int start_intake(struct server *s, unsigned threads)
     return rc;
 }
 
+/* What sources with `ack: broker` wait for. */
+static void make_routes(struct server *s)
+{
+    s->routes = xcalloc(s->view.sinks_n + 1, sizeof *s->routes);
+    for (size_t i = 0; i < s->view.sinks_n; i++) {
+        const struct sink_cfg *k = s->boot->sinks.v[i];
+        s->routes[i] = (struct intake_sink){ k->match.source, k->match.type,
+                                             delivery_progress(s->view.sinks[i]) };
+    }
+    s->conf->intake.sinks = s->routes;
+    s->conf->intake.sinks_n = s->view.sinks_n;
+}
+
 static int start_all(struct server *s)
 {
     struct conf *c = s->conf;
@@ -215,6 +233,7 @@ static int start_all(struct server *s)
         return 0;
     }
     make_gates(s, c);
+    make_routes(s);
     return start_intake(s, threads);
 }
 
@@ -276,7 +295,7 @@ static void apply(struct server *s, struct conf *new)
 
     make_gates(s, new);
     intake_publish(s->view.intake, &new->intake);
-    wal_reconfigure(s->wal, &new->log, &new->dedup);
+    wal_reconfigure(s->wal, &new->log, &new->dedup.index);
     s->conf = new;
     admin_configure(s->admin, &new->admin, &new->admin_door);
     s->view.listen = &new->listen;
@@ -424,6 +443,7 @@ static void go_down(struct server *s)
     for (size_t i = 0; i < s->view.sinks_n; i++)
         delivery_stop(s->view.sinks[i], MAX(by - clock_mono_ms(), 0));
     free(s->view.sinks);
+    free(s->routes);
     s->view.sinks_n = 0;
     s->view.wal = NULL;
     wal_close(s->wal);
@@ -500,13 +520,16 @@ int cmd_serve(int argc, char **argv)
 {
     const char *file = NULL, *listen = NULL, *admin = NULL;
     struct server s = { .exit_code = EXIT_OK };
-    const struct option_row rows[] = {
-        { "--config", "-c", &file, NULL },   { "--listen", NULL, &listen, NULL },
-        { "--admin", NULL, &admin, NULL },   { "--dev", NULL, NULL, &s.dev },
-        { "--drain", NULL, NULL, &s.drain }, { 0 }
-    };
-    int left = options_take(argc, argv, rows,
-                            "serve [-c FILE | --dev [--listen ADDR] [--admin ADDR]] [--drain]"),
+    const struct option_row rows[] = { { "--config", "-c", &file, NULL },
+                                       { "--listen", NULL, &listen, NULL },
+                                       { "--admin", NULL, &admin, NULL },
+                                       { "--dev", NULL, NULL, &s.dev },
+                                       { "--drain", NULL, NULL, &s.drain },
+                                       { "--takeover", NULL, NULL, &s.takeover },
+                                       { 0 } };
+    int left = options_take(
+            argc, argv, rows,
+            "serve [-c FILE | --dev [--listen ADDR] [--admin ADDR]] [--drain] [--takeover]"),
         rc;
     struct err_list errs = { NULL, 0 }, warns = { NULL, 0 };
 

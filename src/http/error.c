@@ -49,6 +49,10 @@ static const struct http_error_info table[HTTP_ERRORS] = {
     [HTTP_ERR_SHUTTING_DOWN] = { "shutting_down", 503, 1, "the process is stopping" },
     [HTTP_ERR_KEYS_UNAVAILABLE] = { "keys_unavailable", 503, 5,
                                     "the provider's public keys cannot be had now" },
+    [HTTP_ERR_BROKER_TIMEOUT] = { "broker_timeout", 503, 5,
+                                  "the event is stored and will be delivered; not every sink has "
+                                  "it yet" },
+    [HTTP_ERR_IN_PROGRESS] = { "in_progress", 503, 2, "another replica is taking this delivery" },
 };
 
 const struct http_error_info *http_error(enum http_error e)

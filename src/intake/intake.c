@@ -55,7 +55,8 @@ const struct cfg_key *intake_limits_keys(void)
         { "idle_timeout", CFG_MSEC, F(idle_timeout_ms), "60s", 1, 3600000, .flags = CFG_RELOAD,
           .help = "A kept connection without a request." },
         { "commit_timeout", CFG_MSEC, F(commit_timeout_ms), "5s", 1, 3600000, .flags = CFG_RELOAD,
-          .help = "A sender that waited this long for the disk gets 503 commit_timeout." },
+          .help = "A sender that waited this long for the disk gets 503 commit_timeout, for the "
+                  "sinks (`ack: broker`) 503 broker_timeout." },
         { "per_network", CFG_SECTION, F(per_network), .sub = network,
           .help = "What one network of senders may use." },
         { 0 }
@@ -104,7 +105,7 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 
     atomic_store_explicit(&t->turned_ms, now, memory_order_relaxed);
     atomic_store_explicit(&t->connections, net_connections(t->server), memory_order_relaxed);
-    intake_expire(t, now, HTTP_ERR_COMMIT_TIMEOUT);
+    intake_expire(t, now, false);
 }
 
 static bool finished(const struct intake_thread *t)
@@ -124,7 +125,7 @@ static void *run(void *arg)
         event_base_loop(t->base, EVLOOP_ONCE);
         wal_submit(t->in->wal, &t->gathered);
     }
-    intake_expire(t, INT64_MAX, HTTP_ERR_SHUTTING_DOWN);
+    intake_expire(t, INT64_MAX, true);
     return NULL;
 }
 
@@ -154,6 +155,8 @@ static void thread_init(struct intake *in, unsigned number, const struct intake_
     event_add(&t->inbox_ev, NULL);
     event_assign(&t->tick, t->base, -1, EV_PERSIST, on_tick, t);
     event_add(&t->tick, &tick);
+    broker_start(t);
+    replicas_start(t);
 }
 
 /* Unix sockets are bound once and accepted from by all threads; TCP ports are shared by the kernel.
@@ -196,12 +199,14 @@ static void close_all(struct intake *in)
 {
     for (unsigned i = 0; i < in->n; i++) {
         struct intake_thread *t = &in->threads[i];
+        broker_stop(t);
         if (t->waiting_n) {
             net_stop_listening(t->server);
             left_behind = in;
             continue;
         }
         net_server_free(t->server);
+        claims_free(t->claims);
         event_del(&t->inbox_ev);
         event_del(&t->tick);
         event_base_free(t->base);
@@ -246,6 +251,8 @@ int intake_start(struct intake **out, struct wal *w, const struct intake_conf *c
     in->wal = w;
     in->networks = rate_table_new(NETWORKS);
     in->places = rate_places_new(NETWORKS);
+    in->sinks = conf->sinks;
+    in->sinks_n = conf->sinks_n;
     in->n = MIN(threads ? threads : 1, (unsigned)THREADS_MAX);
     in->threads = xcalloc(in->n, sizeof *in->threads);
     in->controls = xcalloc(in->n, sizeof *in->controls);
@@ -287,6 +294,7 @@ static void on_publish(struct msg *m, void *self)
     struct net_limits limits;
 
     t->conf = c->conf;
+    replicas_configure(t);
     make_limits(t->in, c->conf, &limits);
     net_set_limits(t->server, &limits);
     set_doors(t);
@@ -534,4 +542,5 @@ void intake_metrics(const struct intake *in, struct buf *out)
     print_handshakes(in, out);
     metrics_head(out, "hookline_connections", "gauge", "Open connections of senders.");
     metrics_value(out, "hookline_connections", (double)connections, NULL);
+    replicas_metrics(in, out);
 }

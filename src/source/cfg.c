@@ -15,6 +15,7 @@ extern const size_t providers_yaml_len;
 #define F(m) offsetof(struct source_cfg, m)
 
 static const char *const dedup_words[] = { "auto", "id", "body", "off", NULL };
+static const char *const ack_words[] = { "log", "broker", NULL };
 
 #define G(m) offsetof(struct signature_cfg, m)
 #define P(m) (G(secret.m) - G(secret))
@@ -251,6 +252,10 @@ static const struct cfg_key keys[] = {
     { "dedup", CFG_ENUM, F(dedup), "auto", .words = dedup_words,
       .help = "What tells a repeat: the provider's id, the body, or nothing; `auto` is the id "
               "where there is one that names a delivery or an event." },
+    { "ack", CFG_ENUM, F(ack), "log", .words = ack_words,
+      .help =
+          "When the sender gets its answer: once the event is in the log on disk, or once every "
+          "sink that takes it has it too; 503 broker_timeout after `limits.commit_timeout`." },
     { "status", CFG_STR, F(status),
       .help = "Status of an accepted delivery: 200, 202 or 204; 200 when left out." },
     { "reject_status", CFG_STR, F(reject_status),

@@ -53,7 +53,7 @@ struct source_cfg { /* NULL: not said here, the preset decides */
     } jwks;
     char *audience, *issuer, *email;
     struct cfg_strmap config, equals;
-    int dedup;
+    int dedup, ack;
     struct signature_cfg signature;
     struct cfg_named any_of, all_of; /* of signature_cfg */
     struct where id, type, subject;

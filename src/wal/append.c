@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Appending: the log thread.
  *
- * Group commit without a delay: while one fdatasync runs the next group gathers in the inbox. A
- * group is encoded into one buffer, written with one pwrite, synced once and answered with one
- * message list per intake thread. A batch says how far the log was durable when it was written;
- * when nothing follows within 10 ms an empty batch says it (nobody waits for that one), so that
- * recovery can tell acknowledged data from a torn tail (P4).
- *
- * P3: a write or sync that failed is never tried again and never believed: everybody who waits is
- * answered WAL_FAILED, the owner is told, and this thread only answers WAL_FAILED from then on. */
+ * Group commit without a delay: while one fdatasync runs the next group gathers. A group is encoded
+ * into one buffer, written with one pwrite, and handed to the sync thread (commit.c). A batch says
+ * how far the log was durable when it was written; when nothing follows within 10 ms an empty batch
+ * says it (nobody waits for that one), so that recovery can tell acknowledged data from a torn tail
+ * (P4). */
 #include "room.h"
 
 #include <poll.h>
@@ -22,7 +19,6 @@
 #define BATCH_MAX (4u << 20) /* a group larger than this takes several batches */
 #define MARK_AFTER_MS 10
 #define TICK_MS 1000
-#define REPLIES 256 /* intake threads */
 
 void append_begin(struct wal *w, struct segment *s)
 {
@@ -79,22 +75,27 @@ void append_record(struct wal *w, const struct record *rec)
     struct record numbered = *rec;
 
     start_batch(w);
-    numbered.lsn = w->next_lsn++;
+    numbered.lsn = w->next_lsn;
+    w->next_lsn += format_lsns(&numbered);
     put(w, &numbered);
-    w->batch_count++;
+    w->batch_count += (uint32_t)format_lsns(&numbered);
     w->active->last_ms = rec->time_ms;
     if (!w->active_first_ms)
         w->active_first_ms = rec->time_ms;
 }
 
-/* Writes the batch and syncs it. Then, and only then, durable_lsn moves. */
-int append_flush(struct wal *w, uint64_t flags, struct err *e)
+/* A segment's first batch is synced before the next is written: where it is not right nothing is.
+ */
+static int write_batch(struct wal *w, uint64_t flags, struct err *e)
 {
     struct segment *s = w->active;
     struct batch_header h;
     char name[32];
 
     start_batch(w);
+    if (w->first_batch)
+        commit_drain(w);
+    w->first_batch = s->end == SEGMENT_HEADER;
     h = (struct batch_header){ .first_lsn = w->next_lsn - w->batch_count,
                                .count = w->batch_count,
                                .length = (uint32_t)(w->batch_n - BATCH_HEADER),
@@ -105,14 +106,28 @@ int append_flush(struct wal *w, uint64_t flags, struct err *e)
     segment_name(s->number, name);
     if (file_write(s->fd, name, w->batch, w->batch_n, s->end, e))
         return -1;
-    if (io_fdatasync(s->fd))
-        return err_errno(e, EXIT_IO, "wal: fdatasync seg %s", name);
     s->chain = format_chain(s->chain, w->batch);
     s->end += w->batch_n;
     s->last_lsn = w->next_lsn - 1;
     w->batch_n = 0;
     w->marked_lsn = h.durable_lsn;
-    atomic_store(&w->durable_lsn, s->last_lsn);
+    return 0;
+}
+
+/* Writes the batch and syncs it. Then, and only then, durable_lsn moves. */
+int append_flush(struct wal *w, uint64_t flags, struct err *e)
+{
+    char name[32];
+
+    commit_drain(w);
+    if (w->failed)
+        return err_set(e, EXIT_IO, "wal: the log has stopped");
+    if (write_batch(w, flags, e))
+        return -1;
+    segment_name(w->active->number, name);
+    if (io_fdatasync(w->active->fd))
+        return err_errno(e, EXIT_IO, "wal: fdatasync seg %s", name);
+    commit_publish(w, w->active->last_lsn);
     return 0;
 }
 
@@ -260,88 +275,46 @@ static int take_one(struct wal *w, struct wal_append *a, struct err *e)
     return 0;
 }
 
-static void tell_watches(struct wal *w)
+static bool take_all(struct wal *w, struct commit *c, struct err *e)
 {
-    pthread_mutex_lock(&w->lock);
-    for (struct wal_watch *watch = w->watches; watch; watch = watch->next)
-        if (atomic_load(&watch->armed) && !atomic_exchange(&watch->posted, true)) {
-            atomic_store(&watch->armed, false);
-            inbox_post(watch->in, &watch->msg);
-        }
-    pthread_mutex_unlock(&w->lock);
-}
+    uint64_t first = w->next_lsn;
+    bool bad = false;
 
-/* Sends everybody their answers, one list an inbox. */
-static void answer(struct msg_list *group, bool failed)
-{
-    struct {
-        struct inbox *to;
-        struct msg_list l;
-    } out[REPLIES];
-    size_t n = 0, i;
-    struct msg *m, *next;
-
-    for (m = group->head; m; m = next) {
-        struct wal_append *a = container_of(m, struct wal_append, msg);
-        next = m->next;
-        if (failed)
-            a->result = WAL_FAILED;
-        m->deliver = a->done;
-        for (i = 0; i < n && out[i].to != a->reply; i++)
-            ;
-        if (i == REPLIES) {
-            inbox_post(a->reply, m);
-            continue;
-        }
-        if (i == n) {
-            out[n].to = a->reply;
-            out[n++].l = (struct msg_list){ NULL, NULL };
-        }
-        msg_list_add(&out[i].l, m);
-    }
-    for (i = 0; i < n; i++)
-        inbox_post_list(out[i].to, &out[i].l);
-    *group = (struct msg_list){ NULL, NULL };
-}
-
-static void fail(struct wal *w, const struct err *e)
-{
-    atomic_store(&w->failed, true);
-    log_error("the log has stopped", KS("reason", e->text),
-              KS("state", "stopping, durability unknown"), KU("since_lsn", w->durable_lsn + 1));
-    answer(&w->group, true);
-    inbox_post(w->failed_to, w->failed_msg);
+    for (struct msg *m = c->group.head; m; m = m->next)
+        dedup_prefetch(w->dedup, container_of(m, struct wal_append, msg)->key);
+    for (struct msg *m = c->group.head; m && !bad; m = m->next)
+        bad = take_one(w, container_of(m, struct wal_append, msg), e);
+    c->written = !bad && w->batch_n;
+    if (c->written)
+        bad = write_batch(w, 0, e);
+    c->records = w->next_lsn - first;
+    return !bad;
 }
 
 static void commit_group(struct wal *w)
 {
+    struct commit c = { .group = w->group, .started_us = clock_mono_us() };
     struct err e = ERR_INIT;
-    int64_t started = clock_mono_us();
-    uint64_t first = w->next_lsn;
-    bool bad = w->failed;
+    bool good;
 
-    atomic_store(&w->commit_started_ms, started / 1000);
-    for (struct msg *m = w->group.head; m; m = m->next)
-        dedup_prefetch(w->dedup, container_of(m, struct wal_append, msg)->key);
-    for (struct msg *m = w->group.head; m && !bad; m = m->next)
-        bad = take_one(w, container_of(m, struct wal_append, msg), &e);
-    if (!bad && w->batch_n)
-        bad = append_flush(w, 0, &e);
-    atomic_store(&w->commit_started_ms, 0);
-    if (bad && !w->failed) {
+    w->group = (struct msg_list){ NULL, NULL };
+    atomic_store(&w->writing_since_ms, c.started_us / 1000);
+    good = !w->failed && take_all(w, &c, &e);
+    atomic_store(&w->writing_since_ms, 0);
+    atomic_store(&w->dedup_oldest_ms, dedup_oldest_ms(w->dedup));
+    if (!good) {
         if (w->helper_failed)
             err_set(&e, EXIT_IO, "wal: the next segment could not be made");
-        fail(w, &e);
-        return;
+        commit_fail(w, &e);
+        commit_answer(&c.group, true);
+    } else if (!c.records && commit_idle(w)) {
+        commit_answer(&c.group, false);
+    } else {
+        c.last_lsn = w->next_lsn - 1;
+        c.fd = w->active ? w->active->fd : -1;
+        segment_name(w->active ? w->active->number : 0, c.name);
+        commit_hand_over(w, &c);
     }
-    if (w->next_lsn != first && !bad) {
-        histogram_add(&w->commit_seconds, (uint64_t)(clock_mono_us() - started));
-        histogram_add(&w->commit_records, w->next_lsn - first);
-    }
-    atomic_store(&w->dedup_oldest_ms, dedup_oldest_ms(w->dedup));
-    answer(&w->group, bad);
-    if (w->next_lsn != first)
-        tell_watches(w);
 }
 
 /* The empty batch that says how far the log is durable. */
@@ -349,12 +322,12 @@ static void mark(struct wal *w, uint64_t flags)
 {
     struct err e = ERR_INIT;
 
-    if (w->failed || !w->active || (w->marked_lsn == w->durable_lsn && !flags))
+    if (w->failed || !w->active || (!flags && (w->marked_lsn == w->durable_lsn || !commit_idle(w))))
         return;
     if (w->active->end + BATCH_HEADER + CLOSING_BYTES > w->active->bytes)
         return; /* the closing record will say it */
     if (append_flush(w, flags, &e))
-        fail(w, &e);
+        commit_fail(w, &e);
     else
         w->marked_lsn = w->durable_lsn;
 }
@@ -385,18 +358,48 @@ static void resume(struct wal *w)
     struct err e = ERR_INIT;
 
     if (recover_resume(w, &e))
-        fail(w, &e);
+        commit_fail(w, &e);
     else if (w->active)
-        tell_watches(w);
+        commit_publish(w, w->durable_lsn);
+}
+
+/* The helper wants to mend the active segment: it is sealed, and the next one begun. */
+static void roll(struct wal *w)
+{
+    struct segment *next = NULL;
+    struct err e = ERR_INIT;
+
+    w->roll = false;
+    if (w->active && !w->failed && w->active->end + CLOSING_BYTES <= w->active->bytes)
+        next = take_spare(w);
+    if (!next)
+        return;
+    if (seal(w, &e))
+        commit_fail(w, &e);
+    else
+        append_begin(w, next);
 }
 
 static void turn(struct wal *w)
 {
     if (!w->active && !w->failed)
         resume(w);
+    commit_wait_room(w);
     inbox_run(&w->in, w);
     if (w->group.head)
         commit_group(w);
+    if (w->roll)
+        roll(w);
+    if (w->tell_owner) {
+        commit_drain(w);
+        w->tell_owner = false;
+        inbox_post(w->failed_to, w->failed_msg);
+    }
+}
+
+static bool unmarked(const struct wal *w)
+{
+    return w->marked_lsn != w->next_lsn - 1 && !w->failed;
 }
 
 void *append_thread(void *arg)
@@ -406,8 +409,7 @@ void *append_thread(void *arg)
 
     prctl(PR_SET_NAME, "log");
     while (!w->stopping) {
-        int timeout = w->marked_lsn != w->durable_lsn && !w->failed ? MARK_AFTER_MS : TICK_MS;
-        int ready = poll(&p, 1, timeout);
+        int ready = poll(&p, 1, unmarked(w) ? MARK_AFTER_MS : TICK_MS);
 
         atomic_store(&w->turned_ms, clock_mono_ms());
         if (ready > 0 || !w->active)
@@ -417,5 +419,7 @@ void *append_thread(void *arg)
     }
     turn(w);
     mark(w, BATCH_CLEAN_STOP);
+    commit_drain(w);
+    turn(w); /* a failure on the way is told */
     return NULL;
 }

@@ -109,6 +109,19 @@ uint64_t cursor_highest_on_disk(const struct wal *w, char *name)
     return highest;
 }
 
+uint64_t cursor_lowest_on_disk(const struct wal *w)
+{
+    struct slot s;
+    char **names;
+    size_t n = wal_cursor_names(w, &names);
+    uint64_t lowest = UINT64_MAX;
+
+    for (size_t i = 0; i < n; i++)
+        lowest = MIN(lowest, best_slot(w->dir, names[i], &s) >= 0 ? s.lsn : 0);
+    file_names_free(names, n);
+    return lowest;
+}
+
 bool cursor_lowest(const struct wal *w, uint64_t *lsn)
 {
     *lsn = UINT64_MAX;
@@ -124,6 +137,40 @@ bool wal_cursor_exists(const struct wal *w, const char *sink)
     return best_slot(w->dir, sink, &s) != -2;
 }
 
+static void cursor_free(struct wal_cursor *c)
+{
+    free(c->name);
+    free(c);
+}
+
+/* What was closed under that name. */
+static void forget(struct wal *w, const char *sink)
+{
+    struct wal_cursor **at, *c;
+
+    pthread_mutex_lock(&w->lock);
+    for (at = &w->cursors; (c = *at) && strcmp(c->name, sink); at = &c->next)
+        ;
+    if (c)
+        *at = c->next;
+    pthread_mutex_unlock(&w->lock);
+    if (c)
+        cursor_free(c);
+}
+
+void cursor_forget_all(struct wal *w)
+{
+    while (w->cursors)
+        forget(w, w->cursors->name);
+}
+
+int wal_cursor_mode(const struct wal *w, const char *sink)
+{
+    struct slot s = { .mode = 0 };
+
+    return best_slot(w->dir, sink, &s) == -2 ? -1 : (int)s.mode;
+}
+
 static int create(struct wal *w, const char *sink, const struct slot *s, struct err *e)
 {
     uint8_t *b = xcalloc(1, FILE_BYTES);
@@ -135,6 +182,19 @@ static int create(struct wal *w, const char *sink, const struct slot *s, struct 
     free(name);
     free(b);
     return rc;
+}
+
+/* What a process wrote and did not sync before it was killed is read like what is on the disk, and
+ * a sync of it may have failed. The slot is written again, so that it is known to be there before
+ * anything is trimmed by it and before the other slot, the last one that was synced, is written. */
+static int persist(int fd, const char *sink, int at, const struct slot *s, struct err *e)
+{
+    uint8_t b[SLOT_BYTES];
+
+    put_slot(b, s);
+    if (file_write(fd, sink, b, sizeof b, (uint64_t)at * SLOT_STEP, e))
+        return err_wrap(e, "cursor of sink %s", sink);
+    return io_fdatasync(fd) ? err_errno(e, EXIT_IO, "wal: fdatasync cursor of sink %s", sink) : 0;
 }
 
 int wal_cursor_open(struct wal *w, const char *sink, uint32_t mode, uint64_t dest, uint64_t from,
@@ -154,9 +214,11 @@ int wal_cursor_open(struct wal *w, const char *sink, uint32_t mode, uint64_t des
     if (at < 0 && create(w, sink, &s, e))
         return -1;
     if (s.lsn > atomic_load(&w->durable_lsn))
-        return err_set(e, EXIT_DAMAGED,
-                       "wal: the cursor of sink %s stands at LSN %llu, ahead of the log (%llu)",
-                       sink, (unsigned long long)s.lsn, (unsigned long long)w->durable_lsn);
+        return err_set(
+            e, EXIT_DAMAGED,
+            "wal: the cursor of sink %s stands at LSN %llu, ahead of the log (%llu); run "
+            "'hookline log repair'",
+            sink, (unsigned long long)s.lsn, (unsigned long long)w->durable_lsn);
     c = xcalloc(1, sizeof *c);
     *changed = s.mode != mode || s.dest != dest;
     *c = (struct wal_cursor){ .wal = w,
@@ -174,11 +236,13 @@ int wal_cursor_open(struct wal *w, const char *sink, uint32_t mode, uint64_t des
         err_errno(e, EXIT_IO, "wal: open %s", path);
     free(path);
     free(name);
-    if (c->fd < 0) {
-        free(c->name);
-        free(c);
+    if (c->fd < 0 || (at >= 0 && persist(c->fd, sink, at, &s, e))) {
+        if (c->fd >= 0)
+            io_close(c->fd);
+        cursor_free(c);
         return -1;
     }
+    forget(w, sink);
     pthread_mutex_lock(&w->lock);
     c->next = w->cursors;
     w->cursors = c;
@@ -218,20 +282,11 @@ int wal_cursor_sync(struct wal_cursor *c, struct err *e)
     return 0;
 }
 
+/* It stays in the list: what it has not passed may not be trimmed while the process ends. */
 void wal_cursor_close(struct wal_cursor *c)
 {
-    struct wal_cursor **at;
-
-    if (!c)
-        return;
-    pthread_mutex_lock(&c->wal->lock);
-    for (at = &c->wal->cursors; *at != c; at = &(*at)->next)
-        ;
-    *at = c->next;
-    pthread_mutex_unlock(&c->wal->lock);
-    io_close(c->fd);
-    free(c->name);
-    free(c);
+    if (c)
+        io_close(c->fd);
 }
 
 int wal_cursor_note(struct wal *w, const char *sink, struct span note, struct err *e)
@@ -267,7 +322,9 @@ static int remove_file(struct wal *w, const char *sink, const char *suffix, stru
 
 int wal_cursor_remove(struct wal *w, const char *sink, struct err *e)
 {
-    if (remove_file(w, sink, "note", e) || remove_file(w, sink, "cursor", e))
+    if (remove_file(w, sink, "note", e) || remove_file(w, sink, "run", e) ||
+        remove_file(w, sink, "cursor", e))
         return -1;
+    forget(w, sink);
     return file_sync_dir(w->dir, e);
 }

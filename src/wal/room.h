@@ -2,6 +2,7 @@
 /* What the files of this room share: the log, its segments, and who may touch what.
  *
  * log thread:    active, end of the active segment, batch buffer, deduplication index
+ * sync thread:   durable_lsn while anything is handed over to it, answers
  * any thread:    the table of segments, the spare, cursors and watches, each under `lock`;
  *                positions and states as atomics
  * helper thread: files of sealed segments, sidecars, the spare before it is published */
@@ -27,11 +28,18 @@ struct segment {
     int64_t first_ms, last_ms; /* wall time of the first record (once it has a sidecar) and the
                                   last, 0: none */
     int64_t sealed_boot_ms;    /* CLOCK_BOOTTIME when it was sealed: its age counts from here */
-    bool sealed, has_sidecar, recycled;
+    bool sealed, has_sidecar, recycled, mended;
     bool damaged, scrub_told; /* damage found at a start or by the scrub; named by the scrub */
+    bool suspect;             /* a reader or the scrub met damage: the helper looks (heal.c) */
+    uint64_t waits_for_lsn;   /* it did, and may set it aside once all sinks have this LSN */
     int fd;                   /* of the active one and the spare, else -1 */
     struct wal_map *map;      /* made by the first reader */
     struct sidecar *sidecar;  /* of one that was just sealed, to be written by the helper */
+};
+
+struct kept { /* a file that holds what was damaged */
+    uint64_t segment, offset, bytes, first_lsn, last_lsn;
+    char name[64];
 };
 
 struct dedup;
@@ -47,11 +55,32 @@ struct wal_cursor {
     _Atomic uint64_t lsn, synced_lsn;
 };
 
+/* A group on its way from the log thread to the sync thread. */
+struct commit {
+    struct msg_list group;
+    uint64_t last_lsn, records;
+    int64_t started_us;
+    int fd; /* of the active segment, which stays open until this is synced */
+    bool
+        written; /* false: only repeats and refusals, which wait for what was written before them */
+    char name[32];
+};
+
+struct syncer {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake, moved; /* for the sync thread, for the log thread */
+    struct commit next;
+    bool waiting, busy, stop; /* waiting: next is there and not taken yet */
+};
+
 struct wal {
     char *dir;
     int lock_fd;
     uint8_t log_id[16], dedup_key[16];
     char id[LOG_ID_TEXT_MAX];
+    uint8_t *old_ids; /* 16 bytes each: what it was called before it was forked */
+    size_t old_ids_n;
 
     pthread_mutex_t lock; /* segments, spare, cursors, watches, cfg */
     pthread_cond_t helper_wake, spare_ready;
@@ -74,22 +103,33 @@ struct wal {
     uint8_t *batch;
     size_t batch_n, batch_cap;
     uint32_t batch_count;
-    int64_t active_first_ms; /* wall time of the first record, when all were appended by us */
-    bool active_ours;
+    int64_t active_first_ms;       /* wall time of the first record, when all were appended by us */
+    bool active_ours, first_batch; /* first_batch: the active segment holds one */
     uint64_t next_lsn, marked_lsn; /* durable_lsn that is on disk already */
     struct marker previous;        /* what the opening record of the active segment says */
     enum marker_kind opening;
     struct dedup *dedup;
+    struct syncer sync;
     struct inbox *failed_to;
     struct msg *failed_msg;
+    struct msg stopped; /* to the log thread, once */
+    bool tell_owner;    /* log thread: it has come */
 
     _Atomic uint64_t durable_lsn, first_lsn, backlog_bytes, free_bytes;
-    _Atomic int64_t commit_started_ms, turned_ms, oldest_ms, dedup_oldest_ms;
+    _Atomic int64_t writing_since_ms, syncing_since_ms, turned_ms, oldest_ms, dedup_oldest_ms;
     atomic_bool full, backlog_full, failed, helper_failed;
     bool aside,
         spare_denied; /* helper: raw material for a spare exists; there was no room for one */
     struct histogram commit_seconds, commit_records;
     struct counter discarded_bytes;
+    struct kept *kept; /* what was set aside, the latest; under lock */
+    size_t kept_n;
+    uint64_t kept_all, lost_all;
+    struct counter scrubbed_bytes, scrub_passes, scrub_found;
+    struct msg
+        roll_msg; /* the helper asks for the active segment to be sealed, so that it can mend it */
+    atomic_bool roll_posted;
+    bool roll;
 };
 
 /* segment.c */
@@ -121,6 +161,7 @@ struct scan {
     int fd;
     char name[32];
     uint64_t salt, bytes, pos;
+    bool lenient; /* what cannot be read is zeros */
     uint8_t *buf;
     size_t cap;
     struct batch_header batch;
@@ -143,19 +184,35 @@ struct scrub {
     struct scan scan;
     uint64_t next_lsn;
     uint32_t chain;
-    bool busy;
+    bool busy, through;       /* through: nothing sealed is left for this pass */
     int64_t next_ms, pass_ms; /* CLOCK_MONOTONIC */
 };
 void scrub_init(struct scrub *sb);
 void scrub_some(struct wal *w, struct scrub *sb); /* a piece, when it is time for one */
 void scrub_close(struct scrub *sb);
 
+/* heal.c: helper thread, but for heal_suspect (a reader's) and heal_load (at the start). */
+void heal_suspect(struct wal *w, uint64_t number);
+void heal_some(struct wal *w);
+MUST_CHECK int heal_load(struct wal *w, struct err *e);
+
 /* append.c */
 void *append_thread(void *wal);
-/* Writes and syncs the batch buffer; both log thread and recovery. */
+/* Writes and syncs the batch buffer, once nothing is under way; both log thread and recovery. */
 MUST_CHECK int append_flush(struct wal *w, uint64_t flags, struct err *e);
 void append_record(struct wal *w, const struct record *rec);
 void append_begin(struct wal *w, struct segment *s);
+
+/* commit.c; but for the thread itself and commit_fail() the log thread's. */
+void *commit_thread(void *wal);
+void commit_wait_room(struct wal *w); /* until a group can be handed over */
+void commit_hand_over(struct wal *w, const struct commit *c);
+bool commit_idle(struct wal *w);  /* everything that was handed over has been answered */
+void commit_drain(struct wal *w); /* waits for that */
+void commit_stop(struct wal *w);  /* joins; nothing may be under way */
+void commit_publish(struct wal *w, uint64_t lsn);
+void commit_answer(struct msg_list *group, bool failed);
+void commit_fail(struct wal *w, const struct err *e);
 
 /* helper.c */
 void *helper_thread(void *wal);
@@ -240,9 +297,25 @@ void siphash_init(struct siphash *h, const uint8_t key[16]);
 void siphash_add(struct siphash *h, const void *p, size_t n);
 void siphash_end(struct siphash *h, uint8_t out[16]);
 
+/* wal.c */
+MUST_CHECK int wal_lock(struct wal *w, struct err *e);
+
+/* identity.c */
+MUST_CHECK int identity_load(struct wal *w, struct err *e);       /* made where there is none */
+bool identity_is_ours(const struct wal *w, const uint8_t id[16]); /* now, or before a fork */
+bool identity_is_right(const uint8_t *b, size_t n);
+bool identity_peek(const char *dir, char out[LOG_ID_TEXT_MAX]);
+void identity_text(const uint8_t id[16], char out[LOG_ID_TEXT_MAX]);
+
+/* epoch.c */
+MUST_CHECK int fence_check(struct wal *w, struct err *e); /* 75 while FENCED is there */
+MUST_CHECK int fence_lift(const char *dir, struct err *e);
+
 /* cursor.c */
 /* The lowest synced LSN of all cursors; false when there is none. Under lock. */
 bool cursor_lowest(const struct wal *w, uint64_t *lsn);
 /* The highest LSN in any cursor file, and whose it is (name[80]). */
-/* The highest LSN in any cursor file, and whose it is (name[80]). */
 uint64_t cursor_highest_on_disk(const struct wal *w, char *name);
+void cursor_forget_all(struct wal *w);
+/* The lowest LSN in any cursor file, 0 where one is bad; UINT64_MAX: there is none. */
+uint64_t cursor_lowest_on_disk(const struct wal *w);

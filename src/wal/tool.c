@@ -17,7 +17,7 @@ struct walk {
     void (*show)(const struct record *rec, const char *logid, void *arg);
     void *arg;
     char logid[LOG_ID_TEXT_MAX];
-    uint64_t records, damaged, last_lsn;
+    uint64_t records, lost, damaged, last_lsn;
 };
 
 struct summary {
@@ -57,11 +57,8 @@ static int open_segment(struct walk *wk, const char *name, struct segment *s, st
     s->number = h.number;
     s->salt = h.salt;
     s->bytes = h.bytes;
-    snprintf(wk->logid, sizeof wk->logid,
-             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", h.log_id[0],
-             h.log_id[1], h.log_id[2], h.log_id[3], h.log_id[4], h.log_id[5], h.log_id[6],
-             h.log_id[7], h.log_id[8], h.log_id[9], h.log_id[10], h.log_id[11], h.log_id[12],
-             h.log_id[13], h.log_id[14], h.log_id[15]);
+    if (!wk->logid[0]) /* no file says what the log is called now */
+        identity_text(h.log_id, wk->logid);
 out:
     free(path);
     return rc;
@@ -69,8 +66,13 @@ out:
 
 static void take(struct walk *wk, struct summary *sum, const struct record *rec)
 {
-    if (rec->kind == RECORD_MARKER || rec->lsn <= wk->last_lsn)
+    if (rec->kind == RECORD_MARKER || format_last_lsn(rec) <= wk->last_lsn)
         return;
+    if (rec->kind == RECORD_LOST) {
+        sum->last_lsn = format_last_lsn(rec);
+        wk->lost += format_lsns(rec);
+        return;
+    }
     if (!sum->records++) {
         sum->first_lsn = rec->lsn;
         sum->first_ms = rec->time_ms;
@@ -220,6 +222,8 @@ static int walk(struct walk *wk, struct err *e)
 
     if (io_list(wk->dir, &names, &n))
         return err_errno(e, EXIT_IO, "list folder %s", wk->dir);
+    if (!identity_peek(wk->dir, wk->logid))
+        wk->logid[0] = '\0';
     for (size_t i = 0; i < n; i++) {
         if (strlen(names[i]) == 20 && !strcmp(names[i] + 16, ".wal"))
             names[kept++] = names[i];
@@ -244,7 +248,8 @@ int wal_ls(const char *dir, FILE *out, struct err *e)
     int rc = walk(&wk, e);
 
     if (wk.records || !rc)
-        fprintf(out, "log %s  records %" PRIu64 "\n", wk.logid, wk.records);
+        fprintf(out, "log %s  records %" PRIu64 "  lost %" PRIu64 "\n", wk.logid, wk.records,
+                wk.lost);
     return rc;
 }
 

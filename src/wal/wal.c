@@ -9,12 +9,10 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "crc32c.h"
-#include "crypto.h"
 #include "log.h"
-#include "room.h"
+#include "mend.h"
 
-static const char *const damage_words[] = { "refuse", NULL };
+static const char *const damage_words[] = { "refuse", "quarantine", NULL };
 
 const struct cfg_key *wal_cfg_keys(void)
 {
@@ -34,7 +32,10 @@ const struct cfg_key *wal_cfg_keys(void)
           .flags = CFG_RELOAD,
           .help = "Less than this free with nothing left to trim: senders get 503 storage_full." },
         { "on_damage", CFG_ENUM, offsetof(struct wal_cfg, on_damage), "refuse",
-          .words = damage_words, .help = "What a start does with damaged acknowledged data." },
+          .words = damage_words,
+          .help =
+              "What is done with damaged acknowledged data: a start refuses and a sink that meets "
+              "it stops, or it is set aside and named, and the rest goes on." },
         { "allow_volatile", CFG_BOOL, offsetof(struct wal_cfg, allow_volatile), "false",
           .help =
               "Accept a folder on tmpfs, ramfs or a container's overlay, which do not survive." },
@@ -83,7 +84,7 @@ static int check_folder(struct wal *w, struct err *e)
 
 /* The number in the file is for the one who finds it locked, no more: on a full disk it may be the
  * one of the process before. It has one width, so that a file that is there never grows. */
-static int lock_folder(struct wal *w, struct err *e)
+int wal_lock(struct wal *w, struct err *e)
 {
     char *path = file_path(w->dir, "lock"), pid[16];
     size_t got = 0;
@@ -108,77 +109,6 @@ static int lock_folder(struct wal *w, struct err *e)
     return rc;
 }
 
-static void id_text(struct wal *w)
-{
-    struct buf hex = BUF_INIT;
-    const char *h;
-
-    buf_hex(&hex, span_of(w->log_id, sizeof w->log_id));
-    h = buf_cstr(&hex);
-    snprintf(w->id, sizeof w->id, "%.8s-%.4s-%.4s-%.4s-%.12s", h, h + 8, h + 12, h + 16, h + 20);
-    buf_free(&hex);
-}
-
-#define ID_BYTES 44
-static const char id_magic[8] = "HOOKLID1";
-
-/* A log has its name in its segments too, but the key of its hashes only here: with another one
- * every repeat would be taken for new. */
-static int refuse_without_identity(struct wal *w, const char *what, struct err *e)
-{
-    return err_set(e, EXIT_DAMAGED, "wal: the file %s/id is %s; restore it", w->dir, what);
-}
-
-static int new_identity(struct wal *w, struct err *e)
-{
-    uint8_t b[ID_BYTES];
-    char **names;
-    size_t n;
-    bool used = false;
-
-    if (io_list(w->dir, &names, &n))
-        return err_errno(e, EXIT_IO, "wal: list folder %s", w->dir);
-    for (size_t i = 0; i < n; i++)
-        used |= strlen(names[i]) == 20 && !strcmp(names[i] + 16, ".wal");
-    file_names_free(names, n);
-    if (used)
-        return refuse_without_identity(w, "missing", e);
-    memcpy(b, id_magic, 8);
-    crypto_random(b + 8, 32);
-    b[14] = (uint8_t)((b[14] & 0x0f) | 0x40); /* a random UUID, RFC 9562 section 5.4 */
-    b[16] = (uint8_t)((b[16] & 0x3f) | 0x80);
-    format_put32(b + 40, crc32c(0, b, 40));
-    if (file_replace(w->dir, "id", b, sizeof b, e))
-        return -1;
-    memcpy(w->log_id, b + 8, 16);
-    memcpy(w->dedup_key, b + 24, 16);
-    return 0;
-}
-
-/* The file `id`: what names this log, and the key of its deduplication hashes. */
-static int load_identity(struct wal *w, struct err *e)
-{
-    const uint8_t *b;
-    char *text;
-    size_t n;
-    int rc = file_slurp(w->dir, "id", &text, &n, e);
-
-    if (rc == 1)
-        rc = new_identity(w, e);
-    else if (rc == 0) {
-        b = (const uint8_t *)text;
-        if (n != ID_BYTES || memcmp(b, id_magic, 8) || format_get32(b + 40) != crc32c(0, b, 40)) {
-            rc = refuse_without_identity(w, "damaged", e);
-        } else {
-            memcpy(w->log_id, b + 8, 16);
-            memcpy(w->dedup_key, b + 24, 16);
-        }
-        free(text);
-    }
-    id_text(w);
-    return rc;
-}
-
 /* Recovery and the next segment come first where room is short. */
 static void open_index(struct wal *w)
 {
@@ -195,6 +125,9 @@ static void init_sync(struct wal *w)
     pthread_cond_init(&w->spare_ready, &attr);
     pthread_condattr_destroy(&attr);
     pthread_mutex_init(&w->lock, NULL);
+    pthread_mutex_init(&w->sync.lock, NULL);
+    pthread_cond_init(&w->sync.wake, NULL);
+    pthread_cond_init(&w->sync.moved, NULL);
     inbox_init(&w->in);
     histogram_init_seconds(&w->commit_seconds);
     histogram_init_counts(&w->commit_records);
@@ -205,21 +138,27 @@ static void destroy(struct wal *w)
     for (size_t i = 0; i < w->segs_n; i++)
         segment_free(w->segs[i]);
     segment_free(w->spare);
+    cursor_forget_all(w);
     free(w->segs);
+    free(w->kept);
     free(w->batch);
     dedup_free(w->dedup);
+    free(w->old_ids);
     if (w->lock_fd >= 0)
         io_close(w->lock_fd);
     inbox_close(&w->in);
     pthread_mutex_destroy(&w->lock);
     pthread_cond_destroy(&w->helper_wake);
     pthread_cond_destroy(&w->spare_ready);
+    pthread_mutex_destroy(&w->sync.lock);
+    pthread_cond_destroy(&w->sync.wake);
+    pthread_cond_destroy(&w->sync.moved);
     free(w->cfg.dir);
     free(w);
 }
 
-int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup_cfg *dedup,
-             struct err *e)
+static int open_once(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup_cfg *dedup,
+                     struct err *e)
 {
     struct wal *w = xcalloc(1, sizeof *w);
     bool ready;
@@ -232,10 +171,10 @@ int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup
     w->lock_fd = -1;
     w->turned_ms = clock_mono_ms();
     segment_install_signals();
-    ready = !check_folder(w, e) && !lock_folder(w, e) && !load_identity(w, e);
+    ready = !check_folder(w, e) && !wal_lock(w, e) && !fence_check(w, e) && !identity_load(w, e);
     if (ready)
         open_index(w);
-    if (!ready || recover(w, e)) {
+    if (!ready || recover(w, e) || heal_load(w, e)) {
         destroy(w);
         return -1;
     }
@@ -249,12 +188,26 @@ int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup
     return 0;
 }
 
+/* A start that meets damage repairs the folder first, where the configuration says so. */
+int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup_cfg *dedup,
+             struct err *e)
+{
+    int rc = open_once(out, cfg, dedup, e);
+
+    if (!rc || e->code != EXIT_DAMAGED || cfg->on_damage != DAMAGE_QUARANTINE)
+        return rc;
+    log_error("the log is damaged; what is damaged is set aside", KS("reason", e->text));
+    *e = (struct err)ERR_INIT;
+    return wal_repair(cfg->dir, NULL, e) ? -1 : open_once(out, cfg, dedup, e);
+}
+
 void wal_start(struct wal *w, struct inbox *failed, struct msg *failed_msg)
 {
     w->failed_to = failed;
     w->failed_msg = failed_msg;
     w->started = true;
     if (pthread_create(&w->helper, NULL, helper_thread, w) ||
+        pthread_create(&w->sync.thread, NULL, commit_thread, w) ||
         pthread_create(&w->thread, NULL, append_thread, w))
         die(EXIT_IO, "the threads of the log could not be started");
 }
@@ -273,6 +226,7 @@ void wal_close(struct wal *w)
         atomic_store(&w->stopping, true);
         inbox_post(&w->in, &wake);
         pthread_join(w->thread, NULL);
+        commit_stop(w);
         atomic_store(&w->helper_stop, true);
         pthread_mutex_lock(&w->lock);
         pthread_cond_broadcast(&w->helper_wake);
@@ -328,7 +282,9 @@ uint64_t wal_backlog_bytes(const struct wal *w, uint64_t after)
 void wal_info(const struct wal *w, struct wal_info *out)
 {
     pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&w->lock;
-    int64_t started = atomic_load(&w->commit_started_ms);
+    int64_t writing = atomic_load(&w->writing_since_ms),
+            syncing = atomic_load(&w->syncing_since_ms);
+    int64_t started = syncing ? syncing : writing;
 
     *out = (struct wal_info){ .dir = w->dir,
                               .first_lsn = w->first_lsn,
@@ -344,6 +300,7 @@ void wal_info(const struct wal *w, struct wal_info *out)
     out->state = w->failed ? "failed" : w->full ? "full" : w->backlog_full ? "backlog_full" : "ok";
     pthread_mutex_lock(lock);
     out->segments = w->segs_n;
+    out->lost = w->lost_all;
     for (size_t i = 0; i < w->segs_n; i++) {
         out->bytes += w->segs[i]->bytes;
         out->damaged += w->segs[i]->damaged;
@@ -356,6 +313,45 @@ static void gauge(struct buf *out, const char *name, const char *help, double v)
 {
     metrics_head(out, name, "gauge", help);
     metrics_value(out, name, v, NULL);
+}
+
+static void kept_json(const struct kept *k, struct buf *json)
+{
+    buf_printf(json, "{\"segment\":%llu,\"offset\":%llu,\"bytes\":%llu,\"file\":",
+               (unsigned long long)k->segment, (unsigned long long)k->offset,
+               (unsigned long long)k->bytes);
+    buf_json_string(json, span_str(k->name));
+    if (k->first_lsn)
+        buf_printf(json, ",\"lost_from\":%llu,\"lost_to\":%llu", (unsigned long long)k->first_lsn,
+                   (unsigned long long)k->last_lsn);
+    buf_addc(json, '}');
+}
+
+void wal_damage_json(const struct wal *w, struct buf *json)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&w->lock;
+    unsigned long long damaged = 0;
+
+    pthread_mutex_lock(lock);
+    for (size_t i = 0; i < w->segs_n; i++)
+        damaged += w->segs[i]->damaged;
+    buf_printf(json, "{\"segments\":%llu,\"lost_events\":%llu,\"quarantined\":%llu,\"latest\":[",
+               damaged, (unsigned long long)w->lost_all, (unsigned long long)w->kept_all);
+    for (size_t i = 0; i < w->kept_n; i++) {
+        buf_adds(json, i ? "," : "");
+        kept_json(&w->kept[i], json);
+    }
+    pthread_mutex_unlock(lock);
+    buf_printf(json, "],\"scrub\":{\"bytes\":%llu,\"passes\":%llu,\"found\":%llu}}",
+               (unsigned long long)counter_get(&w->scrubbed_bytes),
+               (unsigned long long)counter_get(&w->scrub_passes),
+               (unsigned long long)counter_get(&w->scrub_found));
+}
+
+static void total(struct buf *out, const char *name, const char *help, const struct counter *c)
+{
+    metrics_head(out, name, "counter", help);
+    metrics_value(out, name, (double)counter_get(c), NULL);
 }
 
 void wal_metrics(const struct wal *w, struct buf *out)
@@ -373,6 +369,12 @@ void wal_metrics(const struct wal *w, struct buf *out)
     gauge(out, "hookline_log_full", "1 while senders get 503 storage_full.", w->full);
     gauge(out, "hookline_log_damaged_segments", "Segments in which a record is not right.",
           (double)i.damaged);
+    gauge(out, "hookline_log_lost_events", "Events whose damaged records were set aside.",
+          (double)i.lost);
+    total(out, "hookline_log_scrubbed_bytes_total", "Bytes that the scrub has read.",
+          &w->scrubbed_bytes);
+    total(out, "hookline_log_scrub_found_total", "Segments in which the scrub found damage.",
+          &w->scrub_found);
     gauge(out, "hookline_dedup_reach_seconds", "How far back repeats are recognised.",
           (double)i.dedup_reach_ms / 1e3);
     metrics_head(out, "hookline_commit_duration_seconds", "histogram",
@@ -380,8 +382,6 @@ void wal_metrics(const struct wal *w, struct buf *out)
     metrics_histogram(out, "hookline_commit_duration_seconds", &w->commit_seconds, NULL);
     metrics_head(out, "hookline_commit_records", "histogram", "Records of one group.");
     metrics_histogram(out, "hookline_commit_records", &w->commit_records, NULL);
-    metrics_head(out, "hookline_log_discarded_bytes_total", "counter",
-                 "Unacknowledged bytes that recovery set aside.");
-    metrics_value(out, "hookline_log_discarded_bytes_total",
-                  (double)counter_get(&w->discarded_bytes), NULL);
+    total(out, "hookline_log_discarded_bytes_total",
+          "Unacknowledged bytes that recovery set aside.", &w->discarded_bytes);
 }

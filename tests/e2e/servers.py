@@ -276,6 +276,17 @@ broker.heartbeat.interval.ms=500
         return out
 
 
+def stalling():
+    """(wrap, file): hookline whose fdatasync waits while the file exists."""
+    if not shutil.which('cc'):
+        raise Skip('no C compiler')
+    folder = os.environ.get('TMPDIR', '/tmp')
+    shim = os.path.join(folder, f'hookline-stall-{os.getpid()}.so')
+    subprocess.run(['cc', '-shared', '-fPIC', '-o', shim, os.path.join(ROOT, 'tests/e2e/stall.c'), '-ldl'], check=True)
+    stall = shim[:-3]
+    return ['env', f'LD_PRELOAD={shim}', f'STALL={stall}', 'ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0'], stall
+
+
 def stop_all(*processes):
     for p in processes:
         if p:

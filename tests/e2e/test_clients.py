@@ -14,11 +14,10 @@ import threading
 import time
 
 from client import Connection, connect, exchange, parse_replies, post, signed
-from servers import SECRET, Hookline, Skip, Tap, until
+from servers import SECRET, Hookline, Skip, Tap, stalling, until
 
 SCALE = int(os.environ.get('SCALE', '1'))
 SANITIZED = '/asan/' in os.environ.get('HOOKLINE', '') or '/tsan/' in os.environ.get('HOOKLINE', '')
-HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = f"""
   demo: {{ provider: gemini, secrets: ["{SECRET}"] }}
   open: {{ provider: none, dedup: off }}"""
@@ -33,17 +32,6 @@ def hookline(limits='', extra='', wrap=()):
         assert h.stop() == 0, h.text('log')[-2000:]
     finally:
         h.clean()
-
-
-def stalling():
-    """(wrap, file): hookline whose fdatasync waits while the file exists."""
-    if not shutil.which('cc'):
-        raise Skip('no C compiler')
-    folder = os.environ.get('TMPDIR', '/tmp')
-    shim = os.path.join(folder, f'hookline-stall-{os.getpid()}.so')
-    subprocess.run(['cc', '-shared', '-fPIC', '-o', shim, os.path.join(HERE, 'stall.c'), '-ldl'], check=True)
-    stall = shim[:-3]
-    return ['env', f'LD_PRELOAD={shim}', f'STALL={stall}', 'ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0'], stall
 
 
 def opened(body, more=''):

@@ -67,7 +67,7 @@ def missing_topics():
         until('no warning any more', lambda: 'warnings' not in sink(h, 'content'))
         send(h, 'm3', 'missing')
         until('a topic made later is used', lambda: h.drained('content'))
-        assert ids('by.missing') == ['m3']
+        assert ids('by.missing') == ['m3'], (sink(h, 'content'), h.text('log')[-2000:])
     finally:
         stop_all(h)
 

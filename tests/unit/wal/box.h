@@ -112,17 +112,23 @@ static UNUSED void wait_back(struct box *b, struct one *v, size_t n)
     }
 }
 
-static UNUSED void submit(struct box *b, struct one *o)
+/* A group of its own. */
+static UNUSED void hand_over(struct box *b, struct one *o)
 {
     struct msg_list l = { NULL, NULL };
 
     msg_list_add(&l, &o->append.msg);
     wal_submit(b->wal, &l);
+}
+
+static UNUSED void submit(struct box *b, struct one *o)
+{
+    hand_over(b, o);
     wait_back(b, o, 1);
 }
 
-static UNUSED void append(struct box *b, struct one *o, const char *id, const char *body,
-                          bool dedup)
+static UNUSED void prepare(struct box *b, struct one *o, const char *id, const char *body,
+                           bool dedup)
 {
     *o = (struct one){ .append = { .reply = &b->in,
                                    .done = on_done,
@@ -136,6 +142,12 @@ static UNUSED void append(struct box *b, struct one *o, const char *id, const ch
                                             .content_type = S("application/json"),
                                             .headers = S("webhook-id:1\n"),
                                             .body = span_str(body) } } };
+}
+
+static UNUSED void append(struct box *b, struct one *o, const char *id, const char *body,
+                          bool dedup)
+{
+    prepare(b, o, id, body, dedup);
     submit(b, o);
 }
 
@@ -241,3 +253,9 @@ static UNUSED size_t used(const char *bytes, size_t n)
         n--;
     return (n + 7) & ~(size_t)7;
 }
+
+/* A test in a box of its own, with a name that says which case of the faults it is. */
+#define CASE(text, f)                                                                              \
+    {                                                                                              \
+        .name = (text), .test_func = (f), .setup_func = set_up, .teardown_func = tear_down         \
+    }

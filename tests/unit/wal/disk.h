@@ -51,6 +51,51 @@ static struct {
     size_t n;
 } disk = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
+/* What goes to segments, and a gate that holds their data syncs before they begin. */
+static struct {
+    atomic_uint writes, syncs; /* begun since it was shut, or ever */
+    atomic_int free;           /* how many more may pass; -1: all */
+    atomic_bool fail;          /* those that pass fail */
+    unsigned linger_us;        /* before each, so that more is written ahead of it */
+} disk_gate = { .free = -1 };
+
+static UNUSED void disk_shut(void)
+{
+    disk_gate.writes = disk_gate.syncs = 0;
+    disk_gate.free = 0;
+}
+
+static UNUSED void disk_let(int n)
+{
+    disk_gate.free += n;
+}
+
+static UNUSED void disk_open(void)
+{
+    disk_gate.free = -1;
+}
+
+static bool is_segment(int fd)
+{
+    char link[32], path[160] = "";
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    return readlink(link, path, sizeof path - 1) > 0 && strstr(path, ".wal");
+}
+
+static void pass_gate(void)
+{
+    int n;
+
+    disk_gate.syncs++;
+    if (disk_gate.linger_us)
+        usleep(disk_gate.linger_us);
+    while (!(n = disk_gate.free))
+        usleep(100);
+    if (n > 0)
+        disk_gate.free--;
+}
+
 static void change_free(struct change *c)
 {
     if (c->kind == CHANGE_WRITE)
@@ -270,19 +315,20 @@ ssize_t io_pwrite(int fd, const void *p, size_t n, uint64_t off)
         n = (size_t)pwrite(fd, p, n, (off_t)off);
     }
     rc = rc < 0 ? rc : (int)pwrite(fd, p, n, (off_t)off);
+    if (is_segment(fd))
+        disk_gate.writes++;
     return disk_done(rc);
 }
 
 static int disk_sync(int fd, bool data_only)
 {
     struct stat st;
-    char link[32], path[160] = "";
     int rc = disk_begin(CALL_OTHER);
 
+    if (disk_gate.fail && data_only)
+        rc = -1;
     if (rc) {
-        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-        if (data_only && readlink(link, path, sizeof path - 1) > 0 && strstr(path, ".wal"))
-            disk.sync_failed = true;
+        disk.sync_failed |= data_only && is_segment(fd);
     } else {
         fstat(fd, &st);
         disk_forget(is_write_to, st.st_ino);
@@ -295,6 +341,8 @@ static int disk_sync(int fd, bool data_only)
 
 int io_fdatasync(int fd)
 {
+    if (is_segment(fd))
+        pass_gate();
     return disk_sync(fd, true);
 }
 
