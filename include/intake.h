@@ -4,18 +4,45 @@
  * source says `ack: broker` it also waits for the sinks. */
 #pragma once
 
+#include "address.h"
 #include "claim.h"
 #include "net.h"
 #include "progress.h"
+#include "rate.h"
 #include "source.h"
 #include "wal.h"
 
+struct intake_network_cfg { /* of all addresses with the same first bits */
+    int64_t rate, burst, connections, ipv4_prefix, ipv6_prefix;
+};
 struct intake_limits_cfg { /* section `limits` */
     uint64_t buffer_bytes, body_bytes, header_bytes;
     int64_t connections;
-    int64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, commit_timeout_ms;
+    int64_t handshake_timeout_ms, header_timeout_ms, body_timeout_ms, idle_timeout_ms;
+    int64_t commit_timeout_ms;
+    struct intake_network_cfg per_network;
 };
 const struct cfg_key *intake_limits_keys(void);
+
+struct intake_proxies_cfg { /* section `proxies` */
+    struct cfg_strs trusted;
+    int header; /* enum address_header */
+};
+const struct cfg_key *intake_proxies_keys(void);
+struct intake_proxies {
+    struct address_nets trusted;
+    enum address_header header;
+};
+
+/* Who may send to a source, and how much. Borrows the info's texts. */
+struct intake_guard {
+    struct address_nets allow;
+    struct cfg_strs names; /* of client certificates */
+    uint64_t rate, burst;
+};
+MUST_CHECK int intake_guard_init(struct intake_guard *g, const struct source_info *info,
+                                 struct err *e);
+void intake_guard_close(struct intake_guard *g);
 
 /* Whether a sink is at its quota, so that sources routed to it get 503 (P9). */
 struct intake_gate {
@@ -38,9 +65,13 @@ struct intake_conf {
     struct intake_limits_cfg limits;
     struct source_plan **plans;
     struct source_stats **stats; /* same order */
+    struct intake_guard *guards; /* same order; NULL: everybody may */
+    struct intake_proxies proxies;
     size_t n;
     struct intake_gate *gates;
     size_t gates_n;
+    struct net_door *doors; /* of the addresses that are listened on, in their order; or none */
+    size_t doors_n;
     const struct intake_sink *sinks; /* read at the start; must outlive the threads */
     size_t sinks_n;
     const struct claim_cfg *claim; /* may be NULL; must outlive the threads */
@@ -48,8 +79,8 @@ struct intake_conf {
 };
 
 struct intake;
-/* Binds all addresses and starts `threads` threads. bound (may be NULL): "http://..." of the first,
- * 160 bytes. */
+/* Binds all addresses and starts `threads` threads. bound (may be NULL): "http://..." or
+ * "https://..." of the first, 160 bytes. */
 MUST_CHECK int intake_start(struct intake **out, struct wal *w, const struct intake_conf *conf,
                             char *const *listen, size_t listen_n, unsigned threads, char *bound,
                             struct err *e);

@@ -33,6 +33,7 @@ static const struct http_error_info table[HTTP_ERRORS] = {
                                       "only 100-continue can be expected" },
     [HTTP_ERR_HEADERS_TOO_LARGE] = { "headers_too_large", 431, 0,
                                      "the headers are too large or too many" },
+    [HTTP_ERR_RATE_LIMITED] = { "rate_limited", 429, 1, "too many requests in too short a time" },
     [HTTP_ERR_TE_UNSUPPORTED] = { "te_unsupported", 501, 0,
                                   "this transfer coding is not supported" },
     [HTTP_ERR_METHOD_UNKNOWN] = { "method_unknown", 501, 0, "the method is not known" },

@@ -41,6 +41,7 @@ static const struct source_plan *route(struct intake_thread *t, struct net_reque
     for (size_t i = 0; i < t->conf->n; i++)
         if (source_match_path(t->conf->plans[i], path, token)) {
             pending_of(req)->stats = t->conf->stats[i];
+            pending_of(req)->guard = t->conf->guards ? &t->conf->guards[i] : NULL;
             return t->conf->plans[i];
         }
     return NULL;
@@ -50,6 +51,41 @@ static bool is_handshake_method(const struct source_plan *plan, enum http_method
 {
     return (m == METHOD_GET && source_info(plan)->handshake_get) ||
            (m == METHOD_OPTIONS && source_info(plan)->handshake_options);
+}
+
+/* For those who run us: counted, kept for /v1/rejected, and logged now and then. plan NULL: nothing
+ * of the request has been looked at but who sent it. */
+static void note_refusal(struct intake_thread *t, struct net_request *req,
+                         const struct source_plan *plan, enum verdict v, int status)
+{
+    static struct log_limit limit;
+    struct source_stats *stats = pending_of(req)->stats;
+    struct rejected r; /* not zeroed: its text is as long as it says */
+    char remote[NET_PEER_TEXT_MAX];
+    uint64_t left_out;
+
+    counter_add(&stats->part[t->number].rejected[v], 1);
+    r.time_ms = clock_wall_ms();
+    r.skew_ms = plan ? t->ev.skew_ms : INT64_MIN;
+    r.why = plan ? t->ev.trial.why : NULL;
+    r.verdict = v;
+    r.status = status;
+    guard_peer(t, req, &r.peer);
+    r.text_n = plan ? source_explain(plan, &req->http, req->bytes, &t->ev, r.text) : 0;
+    rejected_add(&stats->rejected, &r);
+    if (log_limit_pass(&limit, &left_out))
+        log_warn("a delivery was refused", KS("source", stats->name), KS("reason", verdict_name(v)),
+                 KS("remote", net_peer_text(&r.peer, remote)), KU("left_out", left_out));
+}
+
+static enum http_error check_sender(struct intake_thread *t, struct net_request *req)
+{
+    enum verdict why;
+    enum http_error e = guard_head(t, req, pending_of(req)->guard, &why);
+
+    if (why != VERDICT_OK)
+        note_refusal(t, req, NULL, why, http_error(e)->status);
+    return e;
 }
 
 static enum http_error on_head(struct net_request *req, void *arg)
@@ -66,7 +102,7 @@ static enum http_error on_head(struct net_request *req, void *arg)
         return HTTP_ERR_METHOD_NOT_ALLOWED;
     body_max = source_info(plan)->body_bytes;
     req->http.body_max = body_max ? body_max : t->conf->limits.body_bytes;
-    return HTTP_ERR_NONE;
+    return pending_of(req)->guard ? check_sender(t, req) : HTTP_ERR_NONE;
 }
 
 static void on_refused(enum http_error e, struct net_request *req, void *arg)
@@ -342,30 +378,6 @@ static void refuse_as(struct intake_thread *t, struct net_request *req, int stat
                                           .body = buf_as_span(&json) });
 }
 
-/* For those who run us: counted, kept for /v1/rejected, and logged now and then. */
-static void note_refusal(struct intake_thread *t, struct net_request *req,
-                         const struct source_plan *plan, enum verdict v, int status)
-{
-    static struct log_limit limit;
-    struct source_stats *stats = pending_of(req)->stats;
-    struct rejected r; /* not zeroed: its text is as long as it says */
-    char remote[NET_PEER_TEXT_MAX];
-    uint64_t left_out;
-
-    counter_add(&stats->part[t->number].rejected[v], 1);
-    r.time_ms = clock_wall_ms();
-    r.skew_ms = t->ev.skew_ms;
-    r.why = t->ev.trial.why;
-    r.verdict = v;
-    r.status = status;
-    net_peer(req, &r.peer);
-    r.text_n = source_explain(plan, &req->http, req->bytes, &t->ev, r.text);
-    rejected_add(&stats->rejected, &r);
-    if (log_limit_pass(&limit, &left_out))
-        log_warn("a delivery was refused", KS("source", stats->name), KS("reason", verdict_name(v)),
-                 KS("remote", net_peer_text(&r.peer, remote)), KU("left_out", left_out));
-}
-
 static void reject(struct intake_thread *t, struct net_request *req, const struct source_plan *plan,
                    enum verdict v)
 {
@@ -419,6 +431,8 @@ static void on_request(struct net_request *req, void *arg)
         answer_handshake(t, req);
     else if (gate_closed(t, p->stats->name, t->ev.type))
         refuse(t, req, HTTP_ERR_BACKLOG_FULL);
+    else if (p->guard && !guard_rate(p->guard, &p->stats->rate))
+        refuse(t, req, HTTP_ERR_RATE_LIMITED);
     else if (t->waiting_n + t->parked_n >= WAITING_MAX)
         refuse(t, req, HTTP_ERR_OVERLOADED);
     else

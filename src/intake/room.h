@@ -10,7 +10,7 @@
 #define THREADS_MAX 64
 
 /* Statuses that are counted; each error of the closed list has one of them. */
-enum { CODES = 17 };
+enum { CODES = 18 };
 int code_index(int status);
 
 struct stats_part { /* one thread's, a cache line of its own */
@@ -43,6 +43,7 @@ struct source_stats {
     struct source_stats *next;
     char *name;
     struct rejected_ring rejected;
+    struct rate_bucket rate;
     struct stats_part part[THREADS_MAX];
 };
 
@@ -52,6 +53,7 @@ struct pending { /* embedded in net_request.extra */
     struct wal_append append;
     struct net_request *req;
     struct source_stats *stats;
+    const struct intake_guard *guard; /* as long as the request is not submitted */
     TAILQ_ENTRY(pending) waiting;
     int64_t deadline_ms;
     char *copy; /* what did not fit behind the request's bytes */
@@ -112,10 +114,19 @@ struct intake {
     pthread_cond_t done;
     unsigned acks;
     _Atomic uint64_t held;
+    struct rate_table *networks;
+    struct rate_places *places;
     int *shared_fds;
     char **shared_paths;
     size_t shared_n;
 };
+
+/* guard.c: who sent it, proxies left out */
+void guard_peer(const struct intake_thread *t, const struct net_request *req, struct net_peer *out);
+/* Whether this sender may go on behind the head; *why says what he lacks. */
+enum http_error guard_head(struct intake_thread *t, struct net_request *req,
+                           const struct intake_guard *g, enum verdict *why);
+bool guard_rate(const struct intake_guard *g, struct rate_bucket *bucket);
 
 extern const struct net_handler intake_handler;
 /* Answers those that have waited until now; their records stay with the log. */

@@ -236,6 +236,16 @@ static const struct cfg_key keys[] = {
       .help = "How old a signed timestamp may be; over the preset's." },
     { "body_bytes", CFG_BYTES, F(body_bytes),
       .help = "Largest body of this source, inclusive; 0: `limits.body_bytes`." },
+    { "allow", CFG_STRS, F(allow),
+      .help = "Addresses and networks that may send; others get 401. Everybody when left out." },
+    { "client_names", CFG_STRS, F(client_names),
+      .help = "Names of client certificates that may send, over a listener with `client_ca`: "
+              "`dns:NAME`, `uri:URI`, `email:ADDRESS` or `cn:NAME`, with `*` and `?`; others get "
+              "401." },
+    { "rate", CFG_INT, F(rate), "0", 0, 1000000,
+      .help = "Genuine deliveries a second; more get 429. 0: no limit." },
+    { "burst", CFG_INT, F(burst), "0", 0, 10000000,
+      .help = "How many may come at once after a pause; 0: ten seconds' worth." },
     { "keep_headers", CFG_STRS, F(keep_headers),
       .help = "Headers stored with the event beside the verified ones; never authorization or "
               "cookie." },

@@ -316,6 +316,10 @@ static void compile_info(struct compile *cc)
         .reject_status =
             status_of(cc, "reject_status", cc->c.reject_status, "400, 401 or 403", 401),
         .open = asks_nothing(p) && !p->path_token.n,
+        .allow = cc->c.allow,
+        .client_names = cc->c.client_names,
+        .rate = cc->c.rate,
+        .burst = cc->c.burst ? cc->c.burst : cc->c.rate * 10,
         .handshake_get = p->shake.on && p->shake.method == METHOD_GET,
         .handshake_options = p->shake.on && p->shake.method == METHOD_OPTIONS,
     };

@@ -18,6 +18,8 @@ sys.path.append(os.path.join(ROOT, 'tests/audit'))
 import dumps  # noqa: E402
 HOOKLINE = os.path.abspath(os.environ.get('HOOKLINE', os.path.join(ROOT, 'build/hookline')))
 CACHE = os.environ.get('HOOKLINE_CACHE', os.path.join(ROOT, '.cache'))
+# the leak sanitizer looks at the process from outside, as a debugger does
+SANITIZER_NEEDS = 'process: { core_dumps: true, sandbox: off }\n' if '/asan/' in HOOKLINE or '/tsan/' in HOOKLINE else ''
 KAFKA_VERSION = '4.3.1'
 SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'
 
@@ -105,7 +107,7 @@ shutdown: {{ delay: 0s, timeout: 20s }}
 log: {{ dir: "{self.dir}/data", reserve_bytes: 1MiB, segment_bytes: 8MiB, allow_volatile: true }}
 sources:{sources}
 {extra}
-""" + (f'sinks:\n{sinks}\n' if sinks else ''))
+{SANITIZER_NEEDS}""" + (f'sinks:\n{sinks}\n' if sinks else ''))
 
     def start(self, wrap=(), args=()):
         self.spawn([*wrap, HOOKLINE, 'serve', '-c', self.config, *args], 'log')
