@@ -19,8 +19,10 @@ def sink(url, inside='', more=', delivery: exactly-once'):
 
 def once(load, redis, stream='hooks:demo', acked=None):
     """Acknowledged is in the stream; nothing is there twice; the whole stream rises."""
-    rows = [(i, lsn, '', body) for i, lsn, _, body in from_redis(redis, stream)]
+    rows = from_redis(redis, stream)
     assert audit(load, rows, stream, acked) == 0, 'something is there twice'
+    lsns = [row[1] for row in rows]
+    assert lsns == sorted(set(lsns)), 'the stream does not rise'
     return len(rows)
 
 
