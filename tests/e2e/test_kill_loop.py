@@ -1,4 +1,4 @@
-"""case 26: kill -9 of hookline, Redis and Kafka at random moments under load, and the audit's verdict. ROUNDS (8) of them;
+"""case 26: kill -9 of hookline, Redis and Kafka at random moments under load, and the audit's verdict. KILLS (8) of them;
 tests/long has a thousand."""
 import os
 import sys
@@ -7,7 +7,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import kill_loop  # noqa: E402
 from servers import Tap  # noqa: E402
 
-ROUNDS = int(os.environ.get('ROUNDS', '8'))
+ROUNDS = int(os.environ.get('KILLS', os.environ.get('ROUNDS', '8')))
 SEED = 9  # its first eight rounds kill each of the three and have a server stand still
 
 
