@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Preloaded into hookline by the tests. FAILPOINT=CALL:PATTERN:N:ACTION makes the N-th CALL on a
- * file whose path holds PATTERN go wrong: kill-before and kill-after end the process there as kill -9
- * does, eio and eagain fail the call, short does a part of it, eintr is an interruption, sleep-MS is
- * a slow disk. N 0 means every one. CALL is pwrite, pread, fdatasync, fsync, rename, unlink or send
- * (an answer of status 200). Files of the log alone: the path of a descriptor is what /proc says. */
+ * file whose path holds PATTERN go wrong: kill-before and kill-after end the process there as kill
+ * -9 does, eio and eagain fail the call, short does a part of it, eintr is an interruption,
+ * sleep-MS is a slow disk. N 0 means every one. CALL is pwrite, pread, fdatasync, fsync, rename,
+ * unlink or send (an answer of status 200). Files of the log alone: the path of a descriptor is
+ * what /proc says. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -96,8 +97,8 @@ ssize_t pread64(int fd, void *p, size_t n, off64_t off)
 {
     int now = is_now_fd("pread", fd);
     ssize_t rc = before(now) ? -1
-                             : REAL(ssize_t(*)(int, void *, size_t, off64_t), "pread64")(
-                                   fd, p, now && is("short") && n > 1 ? n / 2 : n, off);
+                             : REAL(ssize_t(*)(int, void *, size_t, off64_t),
+                                    "pread64")(fd, p, now && is("short") && n > 1 ? n / 2 : n, off);
 
     after(now);
     return rc;
@@ -143,8 +144,9 @@ ssize_t send(int fd, const void *p, size_t n, int flags)
 {
     int now = n > 12 && !memcmp(p, "HTTP/1.1 200", 12) && memmem(p, n, "\"accepted\"", 10) &&
               is_now("send", pattern);
-    ssize_t rc = before(now) ? -1
-                             : REAL(ssize_t(*)(int, const void *, size_t, int), "send")(fd, p, n, flags);
+    ssize_t rc = before(now)
+                     ? -1
+                     : REAL(ssize_t(*)(int, const void *, size_t, int), "send")(fd, p, n, flags);
 
     after(now);
     return rc;

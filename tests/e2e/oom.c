@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Preloaded into hookline by the tests: one allocation fails. Which one stands in the file $OOM, two 64-bit numbers that
- * both sides map: how many more succeed before one fails (0: none fails), and how many there were. */
+/* Preloaded into hookline by the tests: one allocation fails. Which one stands in the file $OOM,
+ * two 64-bit numbers that both sides map: how many more succeed before one fails (0: none fails),
+ * and how many there were. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +17,7 @@ extern void *__libc_memalign(size_t align, size_t n);
 
 static struct shared {
     _Atomic long left, calls;
-} *shared;
+} * shared;
 
 __attribute__((constructor)) static void map(void)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* power_disk BYTES CUT IMAGE SEED MOUNTPOINT: a FUSE file system with one file, `disk`, for a loop
  * device. A flush makes what was written stable; at the first flush after the file CUT appears the
- * power is gone: nothing is taken any more, and IMAGE is written: what is stable, and of the rest some
- * sectors of 512 bytes, chosen by the seed. Single-threaded, so a flush covers all writes that were
- * answered before it. */
+ * power is gone: nothing is taken any more, and IMAGE is written: what is stable, and of the rest
+ * some sectors of 512 bytes, chosen by the seed. Single-threaded, so a flush covers all writes that
+ * were answered before it. */
 #define FUSE_USE_VERSION 31
 #include <errno.h>
 #include <fcntl.h>
