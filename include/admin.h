@@ -5,6 +5,7 @@
 
 #include "delivery.h"
 #include "intake.h"
+#include "jobs.h"
 #include "net.h"
 #include "wal.h"
 
@@ -20,6 +21,7 @@ void admin_check(const struct admin_cfg *cfg, const struct cfg_node *at, struct 
 struct admin_view {
     struct wal *wal;
     struct intake *intake;
+    struct jobs *jobs; /* also NULL where none are kept */
     struct keys *keys; /* also NULL where no source has keys of others */
     struct delivery **sinks;
     char **sink_names;
@@ -30,6 +32,7 @@ struct admin_view {
     bool config_ok;
     bool recovering, stopping;
     int64_t commit_timeout_ms;
+    int64_t job_waiters, intake_connections; /* as configured */
 };
 
 struct admin;

@@ -31,6 +31,7 @@ const struct cfg_key *conf_keys(void)
         { "sources", CFG_NAMED, F(sources), .flags = CFG_RELOAD, .help = "Who sends." },
         { "sinks", CFG_NAMED, F(sinks), .sub_size = sizeof(struct sink_cfg),
           .help = "Where events go; without one the log is the queue." },
+        { "jobs", CFG_SECTION, F(jobs), .help = "What is known of jobs, and who waits for them." },
         { "retired_sinks", CFG_STRS, F(retired_sinks),
           .help = "Sinks that were taken out; their backlog goes to their dead letters." },
         { 0 }
@@ -43,6 +44,7 @@ const struct cfg_key *conf_keys(void)
     keys[7].sub = source_cfg_keys();
     keys[7].sub_size = source_cfg_size();
     keys[8].sub = sink_cfg_keys();
+    keys[9].sub = jobs_cfg_keys();
     return keys;
 }
 

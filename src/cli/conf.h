@@ -15,6 +15,7 @@ struct conf {
         int64_t delay_ms, timeout_ms;
     } shutdown;
     struct wal_dedup_cfg dedup;
+    struct jobs_cfg jobs;
     struct cfg_named sources, sinks;
     struct cfg_strs retired_sinks;
     /* derived */

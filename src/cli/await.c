@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hookline await: waits for the final event of a job and prints it. A bridge that is restarted
+ * meanwhile has the job again from its log, so a connection that breaks is made anew. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cfg.h"
+#include "cli.h"
+#include "clock.h"
+
+#define USAGE                                                                                      \
+    "await JOB [--admin URL] [--token-file FILE] [--source S] [--timeout 60s]\n"                   \
+    "exit: 0 succeeded, 1 failed or cancelled, 75 time is up, 69 not reachable"
+#define ONE_WAIT_MS 60000
+#define PATIENCE_MS 30000
+#define RETRY_US 300000
+
+struct await {
+    const char *job, *source, *timeout;
+    struct admin_client client;
+    int64_t until_ms, heard_ms; /* heard_ms: 0: never */
+};
+
+static char *make_path(const struct await *a, int64_t left_ms)
+{
+    struct buf b = BUF_INIT;
+
+    buf_adds(&b, "/v1/jobs/");
+    client_escape(&b, a->job);
+    buf_printf(&b, "?wait=%lld", (long long)(MIN(MAX(left_ms, 0), ONE_WAIT_MS) + 999) / 1000);
+    if (a->source) {
+        buf_adds(&b, "&source=");
+        client_escape(&b, a->source);
+    }
+    return buf_take(&b);
+}
+
+static int verdict(const struct await *a)
+{
+    const struct http_call *c = &a->client.call;
+
+    printf("%.*s\n", SPAN_FMT(buf_as_span(&c->text)));
+    return strcmp(c->outcome, "succeeded") ? EXIT_JOB_FAILED : EXIT_OK;
+}
+
+/* One call; -1: not yet. */
+static int ask(struct await *a)
+{
+    struct http_call *c = &a->client.call;
+    int64_t now = clock_mono_ms();
+    bool quiet = a->heard_ms != 0;
+    int rc = admin_client_call(&a->client, "GET", make_path(a, a->until_ms - now), SPAN_NONE, true);
+
+    if (!rc)
+        return verdict(a);
+    now = clock_mono_ms();
+    if (c->status == 404 && c->log_id[0]) {
+        a->heard_ms = now;
+        return -1;
+    }
+    if (c->status / 100 == 4 || c->status == 500 || (!c->status && !quiet) ||
+        (quiet && now - a->heard_ms > PATIENCE_MS)) {
+        fprintf(stderr, "hookline await: %s\n",
+                c->status ? buf_cstr(&c->text) : "the bridge could not be reached");
+        return EXIT_NO_SERVICE;
+    }
+    if (!quiet)
+        a->heard_ms = now;
+    usleep(RETRY_US);
+    return -1;
+}
+
+int cmd_await(int argc, char **argv)
+{
+    struct await a = { .client.command = "await", .timeout = "60s" };
+    const struct option_row rows[] = { { "--admin", NULL, &a.client.admin, NULL },
+                                       { "--token-file", NULL, &a.client.token_file, NULL },
+                                       { "--source", NULL, &a.source, NULL },
+                                       { "--timeout", NULL, &a.timeout, NULL },
+                                       { 0 } };
+    int left = options_take(argc, argv, rows, USAGE), rc;
+    int64_t ms;
+
+    if (left == -2)
+        return EXIT_OK;
+    if (left != 1 || !argv[0][0] || !cfg_msec(span_str(a.timeout), &ms)) {
+        if (left >= 0)
+            fprintf(stderr, "usage: hookline %s\n", USAGE);
+        return EXIT_BAD_USAGE;
+    }
+    a.job = argv[0];
+    a.until_ms = clock_mono_ms() + ms;
+    rc = admin_client_init(&a.client);
+    if (!rc)
+        while ((rc = ask(&a)) < 0 && clock_mono_ms() < a.until_ms)
+            ;
+    if (rc < 0) {
+        fprintf(stderr, "hookline await: %s: no final event within %s\n", a.job, a.timeout);
+        rc = EXIT_TEMPORARY;
+    }
+    admin_client_free(&a.client);
+    return rc;
+}
