@@ -19,7 +19,8 @@
 struct await {
     const char *job, *source, *timeout;
     struct admin_client client;
-    int64_t until_ms, heard_ms; /* heard_ms: 0: never */
+    int64_t until_ms, failed_ms; /* failed_ms: since when no call went well, 0: the last did */
+    bool heard;
 };
 
 static char *make_path(const struct await *a, int64_t left_ms)
@@ -44,31 +45,39 @@ static int verdict(const struct await *a)
     return strcmp(c->outcome, "succeeded") ? EXIT_JOB_FAILED : EXIT_OK;
 }
 
-/* One call; -1: not yet. */
+/* It refused, or was never there, or has been away for too long. */
+static bool gives_up(struct await *a)
+{
+    const struct http_call *c = &a->client.call;
+    int64_t now = clock_mono_ms();
+
+    if (!a->failed_ms)
+        a->failed_ms = now;
+    return !a->heard || c->status / 100 == 4 || c->status == 500 ||
+           now - a->failed_ms > PATIENCE_MS;
+}
+
+/* One call; -1: not yet. The first does not wait: whether there is a bridge is known at once. */
 static int ask(struct await *a)
 {
     struct http_call *c = &a->client.call;
-    int64_t now = clock_mono_ms();
-    bool quiet = a->heard_ms != 0;
-    int rc = admin_client_call(&a->client, "GET", make_path(a, a->until_ms - now), SPAN_NONE, true);
+    int64_t left = a->heard ? a->until_ms - clock_mono_ms() : 0;
 
-    if (!rc)
+    if (!admin_client_call(&a->client, "GET", make_path(a, left), SPAN_NONE, true))
         return verdict(a);
-    now = clock_mono_ms();
+    a->heard |= c->status == 503;
     if (c->status == 404 && c->log_id[0]) {
-        a->heard_ms = now;
+        a->heard = true;
+        a->failed_ms = 0;
         return -1;
     }
-    if (c->status / 100 == 4 || c->status == 500 || (!c->status && !quiet) ||
-        (quiet && now - a->heard_ms > PATIENCE_MS)) {
-        fprintf(stderr, "hookline await: %s\n",
-                c->status ? buf_cstr(&c->text) : "the bridge could not be reached");
-        return EXIT_NO_SERVICE;
+    if (!gives_up(a)) {
+        usleep(RETRY_US);
+        return -1;
     }
-    if (!quiet)
-        a->heard_ms = now;
-    usleep(RETRY_US);
-    return -1;
+    fprintf(stderr, "hookline await: %s\n",
+            c->status ? buf_cstr(&c->text) : "the bridge could not be reached");
+    return EXIT_NO_SERVICE;
 }
 
 int cmd_await(int argc, char **argv)

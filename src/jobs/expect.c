@@ -118,6 +118,7 @@ bool jobs_expect(struct jobs *j, struct span id, struct span source, int64_t dea
 {
     struct op *op;
 
+    jobs_read_on(j);
     if (j->list_n[LIST_EXPECTED] + j->ops >= (size_t)j->cfg->entries)
         return false;
     op = op_new(j, id, source, done, arg);
