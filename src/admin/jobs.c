@@ -102,7 +102,6 @@ static void on_gone(void *arg)
 {
     struct awaiting *w = arg;
 
-    w->stream = NULL;
     if (!w->wait)
         return; /* it is being answered */
     jobs_wait_cancel(w->wait);
@@ -129,9 +128,7 @@ static void on_told(void *arg, const struct job_told *t)
     r.extra = buf_as_span(&extra);
     r.body = buf_as_span(&body);
     http_write_reply(&out, &r);
-    net_stream_write(w->stream, buf_as_span(&out));
-    if (w->stream)
-        net_stream_end(w->stream);
+    net_stream_finish(w->stream, buf_as_span(&out));
     free(w);
     buf_free(&out);
     buf_free(&extra);

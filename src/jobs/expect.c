@@ -177,8 +177,7 @@ static void look_for_overdue(struct jobs *j)
     if (now < j->next_due_ms || !j->known)
         return;
     j->next_due_ms = INT64_MAX;
-    TAILQ_FOREACH(job, &j->lists[LIST_EXPECTED], link)
-    {
+    for (job = TAILQ_FIRST(&j->lists[LIST_EXPECTED]); job; job = TAILQ_NEXT(job, link)) {
         if (job->deadline_ms <= now && !job->busy && j->ops < OPS_MAX)
             tell_overdue(j, job);
         j->next_due_ms = MIN(j->next_due_ms, job->deadline_ms);
@@ -213,9 +212,9 @@ static void keep(struct jobs *j)
     half = i.first_lsn + (i.durable_lsn - i.first_lsn) / 2;
     if (i.segments < 2 || i.durable_lsn < i.first_lsn)
         return;
-    TAILQ_FOREACH(job, &j->lists[LIST_EXPECTED], link)
-    if (job->kept_lsn < half && !job->busy && j->ops < OPS_MAX)
-        write_again(j, job);
+    for (job = TAILQ_FIRST(&j->lists[LIST_EXPECTED]); job; job = TAILQ_NEXT(job, link))
+        if (job->kept_lsn < half && !job->busy && j->ops < OPS_MAX)
+            write_again(j, job);
 }
 
 void expect_tick(struct jobs *j)

@@ -524,6 +524,15 @@ void net_stream_end(struct net_stream *st)
     after_output(c);
 }
 
+void net_stream_finish(struct net_stream *st, struct span bytes)
+{
+    struct net_conn *c = st->conn; /* stays until the next tick */
+
+    net_stream_write(st, bytes);
+    if (c->stream == st) /* else it broke under the write, and `closed` ran */
+        net_stream_end(st);
+}
+
 void net_peer(const struct net_request *req, struct net_peer *out)
 {
     union {
