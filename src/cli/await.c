@@ -10,31 +10,41 @@
 #include "clock.h"
 
 #define USAGE                                                                                      \
-    "await JOB [--admin URL] [--token-file FILE] [--source S] [--timeout 60s]\n"                   \
+    "await JOB [--admin URL] [--token-file FILE] [--source S] [--timeout 60s] [--deadline D]\n"    \
     "exit: 0 succeeded, 1 failed or cancelled, 75 time is up, 69 not reachable"
 #define ONE_WAIT_MS 60000
 #define PATIENCE_MS 30000
 #define RETRY_US 300000
 
 struct await {
-    const char *job, *source, *timeout;
+    const char *job, *source, *timeout, *deadline;
     struct admin_client client;
     int64_t until_ms, failed_ms; /* failed_ms: since when no call went well, 0: the last did */
     bool heard;
 };
 
-static char *make_path(const struct await *a, int64_t left_ms)
+/* "/v1/jobs/ID?NAME=VALUE" and the source. */
+static char *make_path(const struct await *a, const char *name, const char *value)
 {
     struct buf b = BUF_INIT;
 
     buf_adds(&b, "/v1/jobs/");
     client_escape(&b, a->job);
-    buf_printf(&b, "?wait=%lld", (long long)(MIN(MAX(left_ms, 0), ONE_WAIT_MS) + 999) / 1000);
+    buf_printf(&b, "?%s=", name);
+    client_escape(&b, value);
     if (a->source) {
         buf_adds(&b, "&source=");
         client_escape(&b, a->source);
     }
     return buf_take(&b);
+}
+
+static char *question(const struct await *a, int64_t left_ms)
+{
+    char s[24];
+
+    snprintf(s, sizeof s, "%lld", (long long)(MIN(MAX(left_ms, 0), ONE_WAIT_MS) + 999) / 1000);
+    return make_path(a, "wait", s);
 }
 
 static int verdict(const struct await *a)
@@ -63,7 +73,7 @@ static int ask(struct await *a)
     struct http_call *c = &a->client.call;
     int64_t left = a->heard ? a->until_ms - clock_mono_ms() : 0;
 
-    if (!admin_client_call(&a->client, "GET", make_path(a, left), SPAN_NONE, true))
+    if (!admin_client_call(&a->client, "GET", question(a, left), SPAN_NONE, true))
         return verdict(a);
     a->heard |= c->status == 503;
     if (c->status == 404 && c->log_id[0]) {
@@ -87,6 +97,7 @@ int cmd_await(int argc, char **argv)
                                        { "--token-file", NULL, &a.client.token_file, NULL },
                                        { "--source", NULL, &a.source, NULL },
                                        { "--timeout", NULL, &a.timeout, NULL },
+                                       { "--deadline", NULL, &a.deadline, NULL },
                                        { 0 } };
     int left = options_take(argc, argv, rows, USAGE), rc;
     int64_t ms;
@@ -101,6 +112,9 @@ int cmd_await(int argc, char **argv)
     a.job = argv[0];
     a.until_ms = clock_mono_ms() + ms;
     rc = admin_client_init(&a.client);
+    if (!rc && a.deadline)
+        rc = admin_client_call(&a.client, "PUT", make_path(&a, "deadline", a.deadline), SPAN_NONE,
+                               false);
     if (!rc)
         while ((rc = ask(&a)) < 0 && clock_mono_ms() < a.until_ms)
             ;

@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.parse
 
-from client import Connection, Load, parse_replies, post, signed
+from client import Connection, Load, exchange, parse_replies, post, signed
 from servers import HOOKLINE, Hookline, Redis, Tap, stop_all, until
 
 WAITERS = 10000
@@ -115,6 +115,8 @@ def bad_input():
         assert ask(h, 'PUT', odd + '?deadline=1h')[0] == 204
         assert ask(h, 'GET', odd)[1]['state'] == 'expected' and ask(h, 'GET', odd.replace('c%2f', ''))[1]['state'] == 'expected'
         assert ask(h, 'DELETE', odd)[0] == 204 and states(h) == {}
+        bare = exchange(h.admin, b'PUT /v1/jobs/bare?deadline=1h HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')  # as curl -X PUT
+        assert parse_replies(bare)[0][0] == 204 and states(h) == {'bare': 'expected'}
         held = [Waiting(h, job('a', q)) for q in ('?wait=99999999', '?wait=10m&until=any', '?wait=18446744073709551615')]
         waiting(h, 3)
         status, body, head = ask(h, 'GET', job('a', '?wait=1'))
@@ -176,6 +178,9 @@ def await_command():
         webhook(h, 'video.generated', 'v1', 'm2')
         assert good.wait(60) == 0 and json.loads(good.communicate()[0])['subject'] == 'v1'
         assert run_await(h, 'v1', url='http://127.0.0.1:1').wait(60) == 69
+        assert run_await(h, 'expected', '--deadline', '1s', '--timeout', '100ms').wait(60) == 75
+        until('overdue', lambda: states(h).get('expected') == 'overdue')
+        assert run_await(h, 'v1', '--deadline', 'soon').wait(60) == 64
         for args in ((), ('a', 'b'), ('a', '--timeout', 'soon'), ('a', '--nope')):
             assert run_await(h, *args).wait(60) == 64, args
         assert run_await(h, '--help').wait(60) == 0
