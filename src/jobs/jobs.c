@@ -18,6 +18,15 @@
 
 const struct cfg_key *jobs_cfg_keys(void)
 {
+    static const struct cfg_key fallback[] = {
+        { "command", CFG_STRS, 0,
+          .help = "Program, with its whole path, and arguments; run without a shell once for each "
+                  "job that becomes overdue, with the overdue event's body on stdin, HOOKLINE_JOB "
+                  "and HOOKLINE_SOURCE in the environment." },
+        { "timeout", CFG_MSEC, sizeof(struct cfg_strs), "30s", 1, 3600000,
+          .help = "Then it is killed." },
+        { 0 }
+    };
     static const struct cfg_key keys[] = {
         { "entries", CFG_INT, offsetof(struct jobs_cfg, entries), "50000", 0, 10000000,
           .help = "How many jobs are known at once, some 250 bytes each; 0: none, and "
@@ -25,10 +34,21 @@ const struct cfg_key *jobs_cfg_keys(void)
                   "ones never before their deadline." },
         { "waiters", CFG_INT, offsetof(struct jobs_cfg, waiters), "10000", 1, 1000000,
           .help = "How many requests may wait for a job at once; more are answered 503." },
+        { "fallback", CFG_SECTION, offsetof(struct jobs_cfg, fallback), .sub = fallback,
+          .help = "A command that can ask the provider of an overdue job." },
         { 0 }
     };
 
     return keys;
+}
+
+void jobs_check(const struct jobs_cfg *cfg, const struct cfg_node *at, struct err_list *errs)
+{
+    const struct cfg_strs *command = &cfg->fallback.command;
+
+    if (command->n && command->v[0][0] != '/')
+        cfg_error(errs, at, "jobs.fallback.command begins with the whole path of a program, not %s",
+                  command->v[0]);
 }
 
 /* --- reading
@@ -153,6 +173,8 @@ struct jobs *jobs_open(struct wal *w, struct event_base *base, const struct jobs
         TAILQ_INIT(&j->lists[l]);
     TAILQ_INIT(&j->waits);
     TAILQ_INIT(&j->due);
+    TAILQ_INIT(&j->running);
+    TAILQ_INIT(&j->queued);
     names_init(&j->names, (uint64_t)cfg->entries);
     names_init(&j->waited, (uint64_t)cfg->waiters);
     inbox_init(&j->inbox);
@@ -182,6 +204,7 @@ void jobs_stop(struct jobs *j)
         return;
     j->stopped = true;
     wait_end_all(j);
+    fallback_stop(j);
     event_del(&j->tick);
     event_del(&j->turn);
     wal_watch_remove(j->wal, &j->watch);

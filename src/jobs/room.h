@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of this room share: jobs.c reading and life, names.c look-ups by id, table.c what
- * a record says of a job, wait.c who waits, expect.c what we write ourselves, report.c what is
- * shown. Everything belongs to one thread. */
+ * a record says of a job, wait.c who waits, expect.c what we write ourselves, fallback.c
+ * the command. Everything belongs to one thread. */
 #pragma once
 
 #include <event2/event_struct.h>
@@ -53,6 +53,7 @@ struct job {
 };
 TAILQ_HEAD(job_list, job);
 TAILQ_HEAD(wait_list, job_wait);
+TAILQ_HEAD(call_list, call);
 
 struct jobs {
     struct wal *wal;
@@ -70,6 +71,8 @@ struct jobs {
     struct job_list lists[LISTS];
     size_t n, list_n[LISTS], waits_n;
     struct wait_list waits, due;
+    struct call_list running, queued;
+    size_t running_n, queued_n;
     int64_t next_due_ms; /* no deadline is before it */
     int64_t next_keep_ms;
     size_t ops;                                  /* records on their way to the log */
@@ -103,6 +106,10 @@ struct expected { /* the body of such a record, and of the overdue event */
 };
 bool expected_parse(struct span body, struct expected *out);
 void expect_tick(struct jobs *j);
+
+/* fallback.c */
+void fallback_call(struct jobs *j, const struct job *job, struct span body);
+void fallback_stop(struct jobs *j); /* what still runs is killed */
 
 /* jobs.c */
 void jobs_read_on(struct jobs *j); /* to the end of what is durable, once it has been there */

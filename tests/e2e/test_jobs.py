@@ -335,6 +335,59 @@ def off():
         h.clean()
 
 
+def fallback():
+    """jobs.fallback: called once for each overdue job, without a shell; what hangs is killed, what prints much is cut, nothing waits"""
+    h = Hookline()
+    script = os.path.join(h.dir, 'ask')
+    with open(script, 'w') as f:
+        f.write(f"""#!/bin/sh
+echo "$HOOKLINE_JOB|$HOOKLINE_SOURCE|$1|$(cat)" >>{h.dir}/called
+case $HOOKLINE_JOB in
+hangs*) sleep 1000 & echo $! >>{h.dir}/pids; wait ;;
+much) yes 'much is said' | head -c 1000000 ;;
+fails) echo no such job; exit 3 ;;
+esac
+""")
+    os.chmod(script, 0o755)
+    h.write_config(extra=f"jobs: {{ fallback: {{ command: [{script}, '$(id) *'], timeout: 1s }} }}")
+    h.start()
+
+    def called():
+        return sorted(line.split('|')[0] for line in h.text('called').split('\n') if line)
+    try:
+        names = [*(f'hangs-{n}' for n in range(6)), 'much', 'fails', "; touch 'x' $(touch y) --help"]
+        for n in names:
+            assert ask(h, 'PUT', job(n, '?deadline=100ms&source=demo'))[0] == 204
+        until('all called', lambda: called() == sorted(names))
+        for line in h.text('called').split('\n')[:-1]:
+            name, source, argument, body = line.split('|')
+            assert (source, argument, json.loads(body)['job']) == ('demo', '$(id) *', name), line
+        until('all over', lambda: h.text('log').count('the fallback') == len(names))
+        assert h.text('log').count('time is up') == 6 and 'exit=3' in h.text('log') and 'no such job' in h.text('log')
+        until('killed with what they started', lambda: not any(alive(p) for p in h.text('pids').split()))
+        assert max(len(line) for line in h.text('log').split('\n')) < 4096 and not {'x', 'y'} & set(os.listdir(h.dir))
+        h.kill()
+        h.start()
+        until('read', lambda: ask(h, 'GET', '/v1/jobs')[1]['ready'])
+        assert ask(h, 'PUT', job('last', '?deadline=1ms'))[0] == 204
+        until('called again', lambda: 'last' in called())
+        assert called() == sorted([*names, 'last'])
+        assert ask(h, 'PUT', job('hangs-at-the-end', '?deadline=1ms'))[0] == 204
+        until('hangs', lambda: len(h.text('pids').split()) == 7)
+        assert h.stop() == 0
+        until('a stop ends it', lambda: not any(alive(p) for p in h.text('pids').split()))
+    finally:
+        h.clean()
+
+
+def alive(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as f:
+            return f.read().rpartition(')')[2].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
 def memory(pid):
     with open(f'/proc/{pid}/status') as f:
         lines = dict(l.split(':', 1) for l in f)
@@ -396,4 +449,4 @@ def ten_thousand():
 
 
 if __name__ == '__main__':
-    Tap().run(answers, bad_input, gone_clients, await_command, at_once, over_kills, killed_around_the_deadline, search, off, ten_thousand)
+    Tap().run(answers, bad_input, gone_clients, await_command, at_once, over_kills, killed_around_the_deadline, search, off, fallback, ten_thousand)
