@@ -73,9 +73,8 @@ static void on_time(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 
 static void start_next(struct jobs *j);
 
-static void reap(struct call *c)
+static void reap(struct jobs *j, struct call *c)
 {
-    struct jobs *j = c->jobs;
     struct span output;
     int status = 0;
 
@@ -103,7 +102,7 @@ static void on_exit_of(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
     struct call *c = arg;
     struct jobs *j = c->jobs;
 
-    reap(c);
+    reap(j, c);
     start_next(j);
 }
 
@@ -239,14 +238,16 @@ void fallback_call(struct jobs *j, const struct job *job, struct span body)
 
 void fallback_stop(struct jobs *j)
 {
-    struct call *c;
+    struct call *c, *next;
 
-    while ((c = TAILQ_FIRST(&j->queued))) {
-        TAILQ_REMOVE(&j->queued, c, link);
+    for (c = TAILQ_FIRST(&j->queued); c; c = next) {
+        next = TAILQ_NEXT(c, link);
         free_call(c);
     }
-    while ((c = TAILQ_FIRST(&j->running))) {
+    TAILQ_INIT(&j->queued);
+    for (c = TAILQ_FIRST(&j->running); c; c = next) {
+        next = TAILQ_NEXT(c, link);
         kill(-c->pid, SIGKILL);
-        reap(c);
+        reap(j, c);
     }
 }

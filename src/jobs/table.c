@@ -285,18 +285,22 @@ void table_apply(struct jobs *j, const struct record *rec)
 void table_forget_below(struct jobs *j, uint64_t first_lsn)
 {
     for (int l = LIST_GOING; l <= LIST_FINISHED; l++) {
-        struct job *job;
-        while ((job = TAILQ_FIRST(&j->lists[l])) && job->touched < first_lsn)
+        struct job *job = TAILQ_FIRST(&j->lists[l]), *next;
+        for (; job && job->touched < first_lsn; job = next) {
+            next = TAILQ_NEXT(job, link);
             drop(j, job);
+        }
     }
 }
 
 void table_free(struct jobs *j)
 {
     for (int l = 0; l < LISTS; l++) {
-        struct job *job;
-        while ((job = TAILQ_FIRST(&j->lists[l])))
+        struct job *job = TAILQ_FIRST(&j->lists[l]), *next;
+        for (; job; job = next) {
+            next = TAILQ_NEXT(job, link);
             drop(j, job);
+        }
     }
     names_free(&j->names);
 }

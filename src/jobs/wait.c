@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who waits: an id, a timer and whom to tell, a few hundred bytes each. An event is looked up among
  * the ids that are waited for, so its cost does not grow with how many wait for others. */
+#include <assert.h>
 #include <string.h>
 
 #include "room.h"
@@ -23,11 +24,11 @@ static struct span source_of(const struct job_wait *w)
     return span_of(w->id + w->name.id.n, w->source_n);
 }
 
-static void take_out(struct job_wait *w)
+static void take_out(struct jobs *j, struct job_wait *w)
 {
     names_remove(&w->name);
-    TAILQ_REMOVE(&w->jobs->waits, w, link);
-    w->jobs->waits_n--;
+    TAILQ_REMOVE(&j->waits, w, link);
+    j->waits_n--;
     event_del(&w->timer);
 }
 
@@ -44,7 +45,7 @@ static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
     struct job_wait *w = arg;
 
-    take_out(w);
+    take_out(w->jobs, w);
     tell(w, NULL, NULL);
 }
 
@@ -82,7 +83,7 @@ void jobs_wait_cancel(struct job_wait *w)
     if (w->due)
         TAILQ_REMOVE(&w->jobs->due, w, link);
     else
-        take_out(w);
+        take_out(w->jobs, w);
     free(w);
 }
 
@@ -110,7 +111,7 @@ void wait_wake(struct jobs *j, const struct record *rec)
         w = container_of(name, struct job_wait, name);
         if (!answers(w, rec, outcome))
             continue;
-        take_out(w);
+        take_out(j, w);
         w->due = true;
         TAILQ_INSERT_TAIL(&j->due, w, link);
     }
@@ -125,7 +126,8 @@ void wait_end_all(struct jobs *j)
     struct job_wait *w;
 
     while ((w = TAILQ_FIRST(&j->waits))) {
-        take_out(w);
+        take_out(j, w);
+        assert(TAILQ_FIRST(&j->waits) != w);
         tell(w, NULL, NULL);
     }
 }
