@@ -5,6 +5,7 @@
 
 #include "delivery.h"
 #include "intake.h"
+#include "jobs.h"
 #include "net.h"
 #include "wal.h"
 
@@ -22,6 +23,7 @@ void admin_check(const struct admin_cfg *cfg, const struct cfg_node *at, struct 
 struct admin_view {
     struct wal *wal;
     struct intake *intake;
+    struct jobs *jobs; /* also NULL where none are kept */
     struct keys *keys; /* also NULL where no source has keys of others */
     struct delivery **sinks;
     char **sink_names;
@@ -35,6 +37,7 @@ struct admin_view {
     int64_t commit_timeout_ms;
     const struct cfg_list *listen; /* of struct net_listen_cfg, and their doors */
     const struct net_door *doors;
+    int64_t job_waiters, intake_connections; /* as configured */
 };
 
 /* What of the settings a reload may change; borrowed until the next call. */

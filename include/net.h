@@ -150,13 +150,22 @@ void net_request_release(struct net_request *req);
 struct net_stream;
 struct net_stream *net_answer_stream(struct net_request *req, const struct http_reply *reply,
                                      void (*closed)(void *arg), void *arg);
+/* A stream that has no headers yet: whoever owns it gives one whole answer (http_write_reply, with
+ * close) to net_stream_finish once there is one. Of the request nothing is kept, so one who waits
+ * costs hardly more than an idle connection. */
+struct net_stream *net_answer_later(struct net_request *req, void (*closed)(void *arg), void *arg);
 void net_stream_write(struct net_stream *st, struct span bytes);
 size_t net_stream_pending(const struct net_stream *st); /* bytes not yet taken by the kernel */
+void net_stream_finish(struct net_stream *st, struct span bytes); /* writes the last and ends it */
 void net_stream_end(struct net_stream *st);
 
 /* Highest number of connections that leaves `reserve` descriptors for the log and the sinks, or
  * half of them where there are very few; a lower number than wanted is logged. */
 uint32_t net_connection_limit(uint32_t wanted, uint32_t reserve);
+
+/* How many of so many connections there are descriptors for beside `others`; the soft limit of the
+ * process is raised as far as it goes. */
+uint32_t net_spare_connections(uint32_t wanted, uint32_t others);
 
 /* Who sent it: cheap to note, and text only when it is shown: "1.2.3.4", "unix", or "gone". */
 struct net_peer {

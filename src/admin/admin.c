@@ -102,6 +102,18 @@ static bool number(struct span query, struct span name, uint64_t *out, bool *the
     return good;
 }
 
+static bool time_of(struct span query, struct span name, int64_t *out, bool *there)
+{
+    struct buf b = BUF_INIT;
+    bool good = true;
+
+    *there = http_query_get(query, name, &b);
+    if (*there)
+        good = clock_parse(buf_as_span(&b), out);
+    buf_free(&b);
+    return good;
+}
+
 bool admin_params(struct net_request *req, struct admin_params *out, const char **bad)
 {
     struct span query = http_query(&req->http, req->bytes);
@@ -109,13 +121,16 @@ bool admin_params(struct net_request *req, struct admin_params *out, const char 
     uint64_t wait = 0;
     bool there;
 
-    *out = (struct admin_params){ .limit = 100 };
+    *out = (struct admin_params){ .limit = 100, .to_ms = INT64_MAX, .end = UINT64_MAX };
     if (!number(query, S("after"), &out->after, &out->has_after))
         *bad = "after is an LSN";
     else if (!number(query, S("limit"), &out->limit, &there) || out->limit == 0)
         *bad = "limit is a number above 0";
     else if (!number(query, S("wait"), &wait, &there) || wait > 300)
         *bad = "wait is a number of seconds, at most 300";
+    else if (!time_of(query, S("from"), &out->from_ms, &out->has_from) ||
+             !time_of(query, S("to"), &out->to_ms, &out->has_to))
+        *bad = "from and to are times such as 2026-11-23T12:00:00Z (a + is %2B)";
     else if (last.p && !span_u64(last, &out->after))
         *bad = "Last-Event-ID is an LSN";
     out->has_after |= last.p != NULL;
@@ -123,6 +138,8 @@ bool admin_params(struct net_request *req, struct admin_params *out, const char 
     http_query_get(query, S("source"), &out->source);
     http_query_get(query, S("type"), &out->type);
     http_query_get(query, S("log"), &out->log);
+    http_query_get(query, S("subject"), &out->subject);
+    http_query_get(query, S("id"), &out->id);
     return !*bad;
 }
 
@@ -131,6 +148,8 @@ void admin_params_free(struct admin_params *p)
     buf_free(&p->source);
     buf_free(&p->type);
     buf_free(&p->log);
+    buf_free(&p->subject);
+    buf_free(&p->id);
 }
 
 /* --- routing
@@ -153,10 +172,8 @@ static const struct things {
     const char *path;
     void (*run)(struct admin *a, struct net_request *req, struct span which);
 } things[] = {
-    { "/v1/events/", admin_event },
-    { "/v1/dead/", admin_dead },
-    { "/v1/replay/", admin_replay },
-    { "/v1/replay", admin_replay },
+    { "/v1/events/", admin_event }, { "/v1/jobs/", admin_job },      { "/v1/jobs", admin_jobs },
+    { "/v1/dead/", admin_dead },    { "/v1/replay/", admin_replay }, { "/v1/replay", admin_replay },
 };
 
 static const struct things *find_thing(struct span path, struct span *which)
@@ -248,6 +265,7 @@ void admin_log_closing(struct admin *a)
 
 /* Lists of LSNs are all that is sent here; the probes take no body at all. */
 #define BODY_BYTES KIB(256)
+#define RESERVED_FDS 256 /* for the log, the sinks and the probes */
 
 static const struct net_limits limits = {
     .http = { .header_bytes = 16384, .target_bytes = 8192, .body_bytes = 0 },
@@ -283,6 +301,9 @@ int admin_start(struct admin **out, struct event_base *base, const struct admin_
     event_assign(&a->inbox_ev, base, a->inbox.fd, EV_READ | EV_PERSIST, on_inbox, a);
     event_add(&a->inbox_ev, NULL);
     admin_limits.http.body_bytes = BODY_BYTES;
+    admin_limits.connections +=
+        net_spare_connections((uint32_t)view->job_waiters, (uint32_t)view->intake_connections +
+                                                               limits.connections + RESERVED_FDS);
     a->server = net_server_new(base, &admin_limits, &a->held, &admin_handler, a, 0);
     a->probes = net_server_new(base, &limits, &a->held, &probe_handler, a, 0);
     *out = a;

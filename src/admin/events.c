@@ -3,7 +3,9 @@
  *
  * Never a silent gap: what is no longer retained is 410, what is not there yet or belongs to
  * another log is 409 (a stream gets `event: reset`). Waiters hang on one watch of the log and one
- * inbox. Work is bounded a pass, and a stream whose client does not read is not read for. */
+ * inbox. Work is bounded a pass, and a stream whose client does not read is not read for. A search
+ * looks on, pass by pass, for a moment even when nobody wants to wait; times are looked up in the
+ * sidecars. */
 #include <limits.h>
 #include <string.h>
 
@@ -16,6 +18,9 @@
 #define WAITERS_MAX 10000
 #define PENDING_MAX (256u << 10)
 #define KEEPALIVE_S 15
+#define SEARCH_MS 2000
+#define CLOCK_SLACK_MS                                                                             \
+    1000 /* records of several threads are a little out of the order of their times */
 
 struct waiter {
     struct waiter *next;
@@ -27,20 +32,44 @@ struct waiter {
     struct event timer;
     struct buf out;
     uint64_t at; /* LSN that was looked at last */
-    int64_t deadline_ms;
+    int64_t deadline_ms, search_until_ms;
     unsigned silent_s;
     bool dead;
 };
 
-static bool wanted(const struct admin_params *p, const struct record *rec)
+/* An id that we make is looked for as it is shown. */
+static bool has_id(const struct buf *id, const struct record *rec, const char *logid)
 {
-    return rec->kind != RECORD_LOST && /* told in the log and in /status */
+    char made[RECORD_ID_MAX];
+
+    return span_eq(buf_as_span(id), rec->id.n ? rec->id : record_id(rec, logid, made));
+}
+
+static bool wanted(const struct admin *a, const struct admin_params *p, const struct record *rec)
+{
+    return rec->kind == RECORD_WEBHOOK &&
            (!p->source.n || span_eq(buf_as_span(&p->source), rec->source)) &&
-           (!p->type.n || span_glob(buf_as_span(&p->type), rec->type));
+           (!p->type.n || span_glob(buf_as_span(&p->type), rec->type)) &&
+           (!p->subject.n || span_eq(buf_as_span(&p->subject), rec->subject)) &&
+           (!p->id.n || has_id(&p->id, rec, wal_log_id(a->view->wal))) &&
+           (!p->has_from || rec->time_ms >= p->from_ms) && rec->time_ms < p->to_ms;
 }
 
 /* --- positions
  * --------------------------------------------------------------------------------------- */
+
+/* The part of the log in which records of that time can be. */
+static void find_range(struct admin *a, struct admin_params *p)
+{
+    uint64_t first;
+
+    if (p->has_to && p->to_ms < clock_wall_ms() - CLOCK_SLACK_MS)
+        p->end = wal_lsn_at_time(a->view->wal, p->to_ms + CLOCK_SLACK_MS);
+    if (!p->has_from)
+        return;
+    first = wal_lsn_at_time(a->view->wal, p->from_ms - CLOCK_SLACK_MS);
+    p->after = MAX(p->after, first - 1);
+}
 
 enum place { PLACE_GOOD, PLACE_GONE, PLACE_AHEAD };
 
@@ -97,29 +126,37 @@ static void refuse_place(struct admin *a, struct net_request *req, enum place pl
 /* --- pages
  * ---------------------------------------------------------------------------------------------- */
 
-/* Collects a page behind w->at; false when reading met damage (e says which). */
-static bool collect(struct waiter *w, struct buf *page, uint64_t *n, struct err *e)
+enum collected { COLLECTED_ALL, COLLECTED_MORE, COLLECTED_DAMAGE };
+
+/* Collects a page behind w->at. There may be more where this pass was long enough; where it met
+ * damage e says which. */
+static enum collected collect(struct waiter *w, struct buf *page, uint64_t *n, struct err *e)
 {
     struct record rec;
     int looked = 0;
 
     *n = 0;
-    while (*n < w->p.limit && page->n < PAGE_BYTES && looked++ < SCAN_A_PASS)
+    while (*n < w->p.limit && page->n < PAGE_BYTES) {
+        if (w->at + 1 >= w->p.end)
+            return COLLECTED_ALL;
+        if (looked++ == SCAN_A_PASS)
+            return COLLECTED_MORE;
         switch (wal_reader_next(w->reader, &rec, NULL, e)) {
         case WAL_READ_OK:
             w->at = rec.lsn;
-            if (!wanted(&w->p, &rec))
+            if (!wanted(w->admin, &w->p, &rec))
                 break;
             buf_adds(page, (*n)++ ? "," : "");
             admin_event_json(page, &rec, wal_log_id(w->admin->view->wal));
             break;
         case WAL_READ_END:
         case WAL_READ_GONE: /* trimmed under way: the next call is told 410 */
-            return true;
+            return COLLECTED_ALL;
         case WAL_READ_DAMAGED:
-            return *n > 0;
+            return *n > 0 ? COLLECTED_ALL : COLLECTED_DAMAGE;
         }
-    return true;
+    }
+    return COLLECTED_ALL;
 }
 
 static void free_waiter(struct waiter *w)
@@ -156,20 +193,32 @@ static void answer_page(struct waiter *w, struct buf *page)
     buf_free(&body);
 }
 
+static void wait_more(struct waiter *w, int64_t ms)
+{
+    struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+
+    event_add(&w->timer, &tv);
+}
+
 /* Answers when there is something, or when the wait is over; true: the waiter is gone. */
 static bool try_page(struct waiter *w)
 {
     struct buf page = BUF_INIT;
     struct err e = ERR_INIT;
     uint64_t n;
-    bool good = collect(w, &page, &n, &e), done = true;
+    enum collected got = collect(w, &page, &n, &e);
+    int64_t now = clock_mono_ms();
+    bool done = true;
 
-    if (!good)
+    if (got == COLLECTED_DAMAGE)
         admin_reply_error(w->req, 500, "damaged", e.text);
-    else if (n || w->req->gone || clock_mono_ms() >= w->deadline_ms)
+    else if (n || w->req->gone || w->at + 1 >= w->p.end ||
+             now >= (got == COLLECTED_MORE ? w->search_until_ms : w->deadline_ms))
         answer_page(w, &page);
     else
         done = false;
+    if (!done)
+        wait_more(w, got == COLLECTED_MORE ? 0 : w->deadline_ms - now);
     buf_free(&page);
     if (done)
         free_waiter(w);
@@ -215,7 +264,7 @@ static void stream_on(struct waiter *w)
     w->out.n = 0;
     while (looked++ < SCAN_A_PASS && net_stream_pending(w->stream) + w->out.n < PENDING_MAX &&
            (got = wal_reader_next(w->reader, &rec, NULL, &e)) == WAL_READ_OK)
-        if (wanted(&w->p, &rec))
+        if (wanted(w->admin, &w->p, &rec))
             put_event(w, &rec);
     if (got == WAL_READ_GONE || got == WAL_READ_DAMAGED)
         buf_adds(&w->out, "event: reset\ndata: {}\n\n");
@@ -315,7 +364,7 @@ void admin_drop_waiters(struct admin *a)
     for (w = a->waiters; w; w = next) {
         next = w->next;
         if (w->req) {
-            w->deadline_ms = 0;
+            w->deadline_ms = w->search_until_ms = 0;
             try_page(w);
         } else if (w->stream) {
             net_stream_end(w->stream);
@@ -332,7 +381,6 @@ static bool wants_stream(struct net_request *req)
 
 void admin_events(struct admin *a, struct net_request *req)
 {
-    struct timeval wait;
     struct err e = ERR_INIT;
     const char *bad = NULL;
     struct admin_params p;
@@ -352,12 +400,15 @@ void admin_events(struct admin *a, struct net_request *req)
         refuse_place(a, req, place);
         return;
     }
+    if (place == PLACE_GOOD)
+        find_range(a, &p);
     w = xcalloc(1, sizeof *w);
     *w = (struct waiter){ .next = a->waiters,
                           .admin = a,
                           .p = p,
                           .at = p.after,
-                          .deadline_ms = clock_mono_ms() + p.wait_ms };
+                          .deadline_ms = clock_mono_ms() + p.wait_ms,
+                          .search_until_ms = clock_mono_ms() + MAX(p.wait_ms, SEARCH_MS) };
     a->waiters = w;
     a->waiters_n++;
     event_assign(&w->timer, a->base, -1, 0, on_timer, w);
@@ -369,9 +420,7 @@ void admin_events(struct admin *a, struct net_request *req)
         return;
     }
     w->req = req;
-    wait = (struct timeval){ p.wait_ms / 1000, p.wait_ms % 1000 * 1000 };
-    if (!try_page(w))
-        event_add(&w->timer, &wait);
+    try_page(w);
 }
 
 void admin_event(struct admin *a, struct net_request *req, struct span number)
@@ -396,8 +445,12 @@ void admin_event(struct admin *a, struct net_request *req, struct span number)
     }
     if (wal_reader_open(&r, a->view->wal, lsn - 1, &e))
         die(EXIT_IO, "%s", e.text);
-    if (wal_reader_next(r, &rec, NULL, &e) == WAL_READ_OK && rec.lsn == lsn &&
-        rec.kind != RECORD_LOST) {
+    if (wal_reader_next(r, &rec, NULL, &e) == WAL_READ_OK && rec.lsn == lsn) {
+        if (rec.kind != RECORD_WEBHOOK) {
+            admin_reply_error(req, 404, "not_found", "that LSN is a record of hookline's own");
+            wal_reader_close(r);
+            return;
+        }
         admin_event_json(&body, &rec, i.id);
         admin_reply(req, 200, "application/cloudevents+json", &body);
     } else {

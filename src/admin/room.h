@@ -27,8 +27,10 @@ struct admin {
 struct admin_params { /* of /v1/events; others know some of them */
     uint64_t after, limit;
     int64_t wait_ms;
-    struct buf source, type, log;
-    bool has_after;
+    struct buf source, type, log, subject, id;
+    int64_t from_ms, to_ms; /* received at or after, before; wall clock */
+    uint64_t end;           /* no record with this LSN or behind it is looked at */
+    bool has_after, has_from, has_to;
 };
 
 bool admin_params(struct net_request *req, struct admin_params *out, const char **bad);
@@ -73,10 +75,14 @@ void admin_ask_free(struct admin_ask *k);
 /* False: it was answered, with 405 where the method is none of these. */
 #define METHODS_GET (1u << METHOD_GET | 1u << METHOD_HEAD)
 #define METHODS_POST (1u << METHOD_POST)
+#define METHODS_PUT (1u << METHOD_PUT)
 #define METHODS_DELETE (1u << METHOD_DELETE)
 bool admin_method(struct net_request *req, unsigned allowed, const char *names);
 /* dead.c */
 void admin_dead(struct admin *a, struct net_request *req, struct span sink_and_lsn);
+/* jobs.c */
+void admin_job(struct admin *a, struct net_request *req, struct span escaped_id);
+void admin_jobs(struct admin *a, struct net_request *req, struct span none);
 /* replay.c: id is SPAN_NONE for /v1/replay itself. */
 void admin_replay(struct admin *a, struct net_request *req, struct span id);
 void admin_answer_run(struct admin_ask *k);

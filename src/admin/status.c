@@ -67,6 +67,10 @@ void admin_status(struct admin *a, struct net_request *req)
         if (!intake_dedup_status(v->intake, &b))
             b.n = before;
     }
+    if (v->jobs) {
+        buf_adds(&b, ",\"jobs\":");
+        jobs_status(v->jobs, &b);
+    }
     if (v->keys) {
         buf_adds(&b, ",\"keys\":");
         keys_status(v->keys, &b);
@@ -153,6 +157,8 @@ void admin_metrics(struct admin *a, struct net_request *req)
         intake_metrics(v->intake, &b);
     if (v->keys)
         keys_metrics(v->keys, &b);
+    if (v->jobs)
+        jobs_metrics(v->jobs, &b);
     delivery_metrics(v->sinks, v->sinks_n, &b);
     admin_reply(req, 200, "text/plain; version=0.0.4; charset=utf-8", &b);
     buf_free(&b);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What dead and replay share: one call of the admin API, and following a run to its end. A bridge
- * that is restarted meanwhile goes on with the run, so the one who follows waits for it. */
+/* What await, dead and replay share: one call of the admin API, and following a run to its end. A
+ * bridge that is restarted meanwhile goes on with the run, so the one who follows waits for it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +18,7 @@ int admin_client_init(struct admin_client *c)
     struct err e = ERR_INIT;
 
     c->token = client_token(c->token_file, &e);
-    c->call = (struct http_call){ .token = c->token, .timeout_s = 60 };
+    c->call = (struct http_call){ .token = c->token, .timeout_s = 90 };
     if (!e.text[0])
         return EXIT_OK;
     fprintf(stderr, "hookline %s: %s\n", c->command, e.text);

@@ -24,7 +24,7 @@ struct http_call {
     /* out */
     long status;
     struct buf text;
-    char log_id[64];
+    char log_id[64], outcome[16];
     uint64_t next;
 };
 /* -1 and e when nobody answered. */
@@ -34,7 +34,7 @@ void client_escape(struct buf *out, const char *s); /* for a URL */
 const char *client_admin(const char *option);
 char *client_token(const char *file, struct err *e); /* may be NULL; the caller frees it */
 
-/* What the clients of the admin API of sinks share (admin_call.c). */
+/* What the clients of the admin API share (admin_call.c). */
 struct admin_client {
     const char *command, *admin, *token_file; /* "dead" */
     char *token;
@@ -55,6 +55,7 @@ int cmd_check(int argc, char **argv);
 int cmd_health(int argc, char **argv);
 int cmd_send(int argc, char **argv);
 int cmd_tail(int argc, char **argv);
+int cmd_await(int argc, char **argv);
 int cmd_log(int argc, char **argv);
 int cmd_dead(int argc, char **argv);
 int cmd_replay(int argc, char **argv);

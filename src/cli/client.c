@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The HTTP client of send, tail, health, dead and replay, over libcurl. */
+/* The HTTP client of send, tail, await, health, dead and replay, over libcurl. */
 #include <curl/curl.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,6 +25,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
     value = span_trim(value);
     if (span_ieq(name, S("hookline-log")))
         snprintf(c->log_id, sizeof c->log_id, "%.*s", SPAN_FMT(value));
+    else if (span_ieq(name, S("hookline-outcome")))
+        snprintf(c->outcome, sizeof c->outcome, "%.*s", SPAN_FMT(value));
     else if (span_ieq(name, S("hookline-next")))
         span_u64(value, &c->next);
     return size * n;
@@ -64,6 +66,7 @@ int client_call(struct http_call *c, struct err *e)
         return err_set(e, EXIT_NO_SERVICE, "libcurl could not be started");
     headers = header_list(c);
     c->text.n = 0;
+    c->log_id[0] = c->outcome[0] = '\0';
     curl_easy_setopt(h, CURLOPT_URL, c->url);
     curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, c->method);
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);

@@ -79,6 +79,7 @@ const struct cfg_key *conf_keys(void)
           .flags = CFG_RELOAD, .help = "How often they are looked at." },
         { "process", CFG_SECTION, F(process), .sub = process,
           .help = "What the process gives up." },
+        { "jobs", CFG_SECTION, F(jobs), .help = "What is known of jobs, and who waits for them." },
         { "retired_sinks", CFG_STRS, F(retired_sinks),
           .help = "Sinks that were taken out; their backlog goes to their dead letters." },
         { 0 }
@@ -92,6 +93,7 @@ const struct cfg_key *conf_keys(void)
     join(keys, "dedup", dedup_keys());
     join(keys, "sources", source_cfg_keys())->sub_size = source_cfg_size();
     join(keys, "sinks", sink_cfg_keys());
+    join(keys, "jobs", jobs_cfg_keys());
     return keys;
 }
 
@@ -255,6 +257,7 @@ static void check_all(struct conf *c, const struct cfg_node *root, struct err_li
     find_proxies(c, root, errs);
     open_doors(c, root, errs);
     compile_sources(c, root, errs, warns);
+    jobs_check(&c->jobs, cfg_find(root, "jobs") ? cfg_find(root, "jobs") : root, errs);
     admin_check(&c->admin, cfg_find(root, "admin") ? cfg_find(root, "admin") : root, errs);
     for (size_t i = 0; i < c->sinks.n; i++)
         sink_check(c->sinks.name[i], c->sinks.v[i], entry(root, "sinks", c->sinks.name[i]),

@@ -28,6 +28,7 @@ struct conf {
         struct wal_dedup_cfg index;
         struct claim_cfg claim;
     } dedup;
+    struct jobs_cfg jobs;
     struct cfg_named sources, sinks;
     struct cfg_strs retired_sinks;
     /* derived */

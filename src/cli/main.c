@@ -15,6 +15,7 @@ static const struct {
     { "health", cmd_health, "ask a running bridge whether it is ready" },
     { "send", cmd_send, "sign a webhook as a provider would and deliver it" },
     { "tail", cmd_tail, "follow the events of a running bridge" },
+    { "await", cmd_await, "wait for the final event of a job" },
     { "log", cmd_log, "look into a log folder: ls, verify, dump" },
     { "dead", cmd_dead, "letters that a sink refused: ls, show, redrive, drop" },
     { "replay", cmd_replay, "a retained range once more to a sink" },

@@ -217,6 +217,14 @@ static void make_routes(struct server *s)
     s->conf->intake.sinks_n = s->view.sinks_n;
 }
 
+static void open_jobs(struct server *s)
+{
+    if (s->drain || !s->boot->jobs.entries)
+        return;
+    s->view.jobs = jobs_open(s->wal, s->base, &s->boot->jobs);
+    jobs_plans(s->view.jobs, s->conf->intake.plans, s->conf->intake.n);
+}
+
 static int start_all(struct server *s)
 {
     struct conf *c = s->conf;
@@ -229,6 +237,7 @@ static int start_all(struct server *s)
         return -1;
     wal_start(s->wal, &s->inbox, &s->failed);
     s->view.recovering = false;
+    open_jobs(s);
     if (s->drain) {
         s->drain_by_ms = clock_mono_ms() + c->shutdown.timeout_ms;
         return 0;
@@ -301,6 +310,8 @@ static void apply(struct server *s, struct conf *new)
     admin_configure(s->admin, &new->admin, &new->admin_door);
     s->view.listen = &new->listen;
     s->view.doors = new->intake.doors;
+    if (s->view.jobs)
+        jobs_plans(s->view.jobs, new->intake.plans, new->intake.n);
     s->view.keys = s->keys;
     forget_keys(old);
     s->view.config_loaded_ms = clock_wall_ms();
@@ -439,6 +450,7 @@ static void go_down(struct server *s)
         pthread_join(s->recovery, NULL); /* stopped in the middle of it: it is finished first */
     if (s->view.wal)
         admin_log_closing(s->admin);
+    jobs_stop(s->view.jobs);
     intake_stop(s->view.intake, s->conf->shutdown.timeout_ms);
     s->view.intake = NULL;
     for (size_t i = 0; i < s->view.sinks_n; i++)
@@ -448,6 +460,7 @@ static void go_down(struct server *s)
     s->view.sinks_n = 0;
     s->view.wal = NULL;
     wal_close(s->wal);
+    jobs_free(s->view.jobs);
     admin_stop(s->admin);
     log_info("stopped", KI("exit", s->exit_code));
 }
@@ -488,7 +501,9 @@ static int run(struct server *s)
                                    .recovering = true,
                                    .commit_timeout_ms = s->conf->limits.commit_timeout_ms,
                                    .listen = &s->conf->listen,
-                                   .doors = s->conf->intake.doors };
+                                   .doors = s->conf->intake.doors,
+                                   .job_waiters = s->conf->jobs.waiters,
+                                   .intake_connections = s->conf->limits.connections };
     if (admin_start(&s->admin, s->base, &s->conf->admin, &s->conf->admin_door, &s->view,
                     s->admin_bound, &s->err)) {
         log_error("hookline cannot start", KS("reason", s->err.text), KI("exit", s->err.code));

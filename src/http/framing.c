@@ -142,8 +142,9 @@ enum http_error http_head_check(struct http_request *req, const char *bytes)
     if (req->in.aux)
         req->keep_alive = false;
     req->has_body = req->chunked || req->content_length > 0;
-    if (!length && !req->chunked &&
-        (req->method == METHOD_POST || req->method == METHOD_PUT || req->method == METHOD_PATCH))
+    /* RFC 9112 section 6.3 has no body then; of methods that are useless without one it is a slip
+     */
+    if (!length && !req->chunked && (req->method == METHOD_POST || req->method == METHOD_PATCH))
         return HTTP_ERR_LENGTH_REQUIRED;
     return HTTP_ERR_NONE;
 }

@@ -520,25 +520,35 @@ void net_answer_error(struct net_request *req, enum http_error e, const char *de
     answered(req);
 }
 
-struct net_stream *net_answer_stream(struct net_request *req, const struct http_reply *reply,
-                                     void (*closed)(void *arg), void *arg)
+struct net_stream *net_answer_later(struct net_request *req, void (*closed)(void *arg), void *arg)
 {
     struct net_conn *c = req->conn;
-    struct http_reply r = *reply;
     struct net_stream *st;
 
     if (!c) {
-        net_answer(req, reply);
+        answered(req);
         return NULL;
     }
     st = xcalloc(1, sizeof *st);
     *st = (struct net_stream){ .conn = c, .closed = closed, .arg = arg };
-    r.stream = true;
-    http_write_reply(&req->reply, &r);
     c->stream = st;
     c->closing = true; /* nothing is read as a request any more */
     answered(req);
     return c->dead ? NULL : st;
+}
+
+struct net_stream *net_answer_stream(struct net_request *req, const struct http_reply *reply,
+                                     void (*closed)(void *arg), void *arg)
+{
+    struct http_reply r = *reply;
+
+    if (!req->conn) {
+        net_answer(req, reply);
+        return NULL;
+    }
+    r.stream = true;
+    http_write_reply(&req->reply, &r);
+    return net_answer_later(req, closed, arg);
 }
 
 void net_stream_write(struct net_stream *st, struct span bytes)
@@ -562,4 +572,13 @@ void net_stream_end(struct net_stream *st)
 
     end_stream(c);
     after_output(c);
+}
+
+void net_stream_finish(struct net_stream *st, struct span bytes)
+{
+    struct net_conn *c = st->conn; /* stays until the next tick */
+
+    net_stream_write(st, bytes);
+    if (c->stream == st) /* else it broke under the write, and `closed` ran */
+        net_stream_end(st);
 }

@@ -333,6 +333,20 @@ void net_server_free(struct net_server *s)
     free(s);
 }
 
+uint32_t net_spare_connections(uint32_t wanted, uint32_t others)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r))
+        return 0;
+    if (r.rlim_cur < r.rlim_max && r.rlim_cur < (rlim_t)wanted + others) {
+        r.rlim_cur = MIN(r.rlim_max, (rlim_t)wanted + others);
+        if (setrlimit(RLIMIT_NOFILE, &r) || getrlimit(RLIMIT_NOFILE, &r))
+            return 0;
+    }
+    return r.rlim_cur > others ? (uint32_t)MIN(r.rlim_cur - others, (rlim_t)wanted) : 0;
+}
+
 uint32_t net_connection_limit(uint32_t wanted, uint32_t reserve)
 {
     static struct log_limit limit;

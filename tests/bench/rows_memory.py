@@ -10,6 +10,7 @@ from client import signed
 EVENTS = 1000000
 IDLE = 10000
 AT_ONCE = 256
+FEW_JOBS = 'jobs: { entries: 1000 }'  # the table of jobs, bounded by a setting of its own, is not what the row is about
 PER_ADDRESS = 5000  # far below the number of local ports that Linux gives out
 IP_BIND_ADDRESS_NO_PORT = 24  # Python 3.11 has no name for it
 
@@ -18,7 +19,7 @@ def backlog(row):
     """Events pile up behind a sink whose server is not there."""
     ours, empty = [], []
     for _ in range(ROUNDS):
-        hookline = Server('backlog', '  out: { redis: { url: "unix:/nonexistent/s" } }')
+        hookline = Server('backlog', '  out: { redis: { url: "unix:/nonexistent/s" } }', limits=FEW_JOBS)
         try:
             hookline.start()
             empty.append(settled_memory(hookline.p.pid) / MIB)
