@@ -22,6 +22,7 @@
 #define KIB(n) ((uint64_t)(n) << 10)
 #define MIB(n) ((uint64_t)(n) << 20)
 #define GIB(n) ((uint64_t)(n) << 30)
+#define TIB(n) ((uint64_t)(n) << 40)
 
 /* Exit codes, after sysexits.h; the table for operators is in the manual page. */
 enum exit_code {

@@ -88,8 +88,9 @@ struct cfg_key {
 enum {
     CFG_RELOAD = 1,
     CFG_REQUIRED = 2,
-    CFG_MAY_BE_NONE = 4, /* a section that the word none switches off */
-};                       /* CFG_RELOAD: SIGHUP applies it; else it needs a restart */
+    CFG_MAY_BE_NONE =
+        4, /* a section that the word none, or that of one of its switches, stands for */
+};         /* CFG_RELOAD: SIGHUP applies it; else it needs a restart */
 
 /* The texts of CFG_MSEC and CFG_BYTES as numbers; false when they are none. */
 bool cfg_msec(struct span text, int64_t *ms);

@@ -6,8 +6,8 @@
 
 #include <stdatomic.h>
 
+#include "dead.h"
 #include "sink.h"
-#include "wal.h"
 
 struct delivery;
 /* Opens the cursor and starts the thread. first_sinks: the log had no sink before (decides the
@@ -31,3 +31,39 @@ MUST_CHECK int delivery_backlog(struct wal *w, const char *name, uint64_t *event
 void delivery_status(const struct delivery *d, struct buf *json); /* one value of "sinks" */
 /* All sinks in one call: each family's head once. */
 void delivery_metrics(struct delivery *const *d, size_t n, struct buf *out);
+
+/* --- steering
+ * ------------------------------------------------------------------------------------------ */
+
+/* What is asked of a sink. Its own thread does it, since the files are its own, and answers through
+ * an inbox. */
+struct delivery_ask {
+    struct msg msg; /* the sink's while it has the ask */
+    struct inbox *reply;
+    void (*done)(struct delivery_ask *a, void *self); /* on the thread of `reply` */
+    enum { ASK_LETTERS, ASK_DROP, ASK_REDRIVE, ASK_REPLAY, ASK_CANCEL } what;
+    uint64_t after, limit; /* letters */
+    uint64_t *lsns;        /* drop, redrive: rising, without repeats, taken; NULL: all */
+    size_t lsns_n;
+    uint64_t from, to;         /* replay: retained LSNs */
+    char id[RUN_ID_BYTES + 1]; /* cancel */
+    /* out */
+    enum {
+        ASK_DONE,
+        ASK_NONE,
+        ASK_BUSY,
+        ASK_FAILED
+    } answer; /* none: no such letter, no such run */
+    struct wal_letter *letters;
+    size_t letters_n;
+    bool more;
+    uint64_t count, bytes; /* of all letters, or how many were dropped */
+    struct buf run;        /* as delivery_run shows it */
+    struct err err;        /* busy, failed: why */
+};
+/* Before delivery_stop; the answer comes in any case. */
+void delivery_ask(struct delivery *d, struct delivery_ask *a);
+void delivery_ask_free(struct delivery_ask *a); /* what it holds */
+/* The run that is under way, or the last one, as JSON; false: there was none. */
+bool delivery_run(const struct delivery *d, struct buf *json);
+bool delivery_run_is(const struct delivery *d, struct span id);

@@ -24,6 +24,7 @@ struct record {
     struct span content_type; /* may be empty */
     struct span headers;
     struct span body;
+    struct span replay; /* id of the run that sends it again; never in the log */
 };
 
 #define LOG_ID_TEXT_MAX 37 /* a UUID as text and its NUL */
@@ -31,6 +32,10 @@ struct record {
 
 /* The id that everybody shows: rec->id, or "<logid>-<lsn>" written into out[RECORD_ID_MAX]. */
 struct span record_id(const struct record *rec, const char *logid, char *out);
+
+/* CRC-32C over all that a record says, wherever it stands: a log that is copied, mended or
+ * recovered gives a record another place and so another checksum on disk, but the same one here. */
+uint32_t record_crc(const struct record *rec);
 
 /* Walks the kept headers: false when there are no more. *at starts as rec->headers. */
 bool record_next_header(struct span *at, struct span *name, struct span *value);

@@ -15,11 +15,13 @@
 struct sink_kafka_cfg;
 struct sink_redis_cfg;
 
+enum { SINK_AT_LEAST_ONCE, SINK_EXACTLY_ONCE };
+
 /* One entry of `sinks`: what all sinks share and one pointer for the kind that is configured. */
 struct sink_cfg {
     struct sink_kafka_cfg *kafka;
     struct sink_redis_cfg *redis;
-    int delivery; /* 0 at-least-once */
+    int delivery; /* SINK_AT_LEAST_ONCE, SINK_EXACTLY_ONCE */
     struct {
         char *source, *type;
     } match;
@@ -28,7 +30,15 @@ struct sink_cfg {
         int64_t events;
         uint64_t bytes;
     } in_flight;
+    struct {
+        int64_t interval_ms, events;
+        uint64_t bytes;
+    } transaction;
     uint64_t backlog_bytes;
+    struct sink_wait {
+        int64_t replicas, timeout_ms; /* 0 replicas: not waited for */
+    } wait;
+    uint64_t dead_bytes;
 };
 const struct cfg_key *sink_cfg_keys(void);
 /* Cross checks: exactly one kind, refused librdkafka properties, templates. max_body: largest body
@@ -46,6 +56,18 @@ enum sink_outcome {
 enum sink_state { SINK_RUNNING, SINK_RETRYING, SINK_BLOCKED };
 const char *sink_state_name(enum sink_state s);
 
+/* What an exactly-once sink keeps on the other side, beside the events. */
+struct sink_mark {
+    char logid[LOG_ID_TEXT_MAX];
+    uint64_t epoch, lsn;
+    uint32_t crc; /* record_crc() of the record at lsn; 0 where that was no longer retained */
+};
+enum sink_verdict {
+    SINK_GO_ON,    /* the LSN of the mark counts; where there is none, the local cursor */
+    SINK_DIVERGED, /* block with the reason, send nothing */
+    SINK_FENCED,   /* another's epoch met while running: the process ends with 75 */
+};
+
 /* Told to the owner, on the sink's thread, also from inside `send`
  * where the verdict is known at once. */
 struct sink_owner {
@@ -56,6 +78,21 @@ struct sink_owner {
     void (*lost)(void *arg, const char *reason);
     void (*state)(void *arg, enum sink_state state, const char *reason);
     void (*ready)(void *arg); /* a full sink takes records again */
+
+    /* For exactly-once sinks, which call judge at each start and reconnect, before anything is
+     * sent: claim what it allows, then resume, then ready. What a sink does not know of the log it
+     * asks for here. */
+    /* A mark that was read back; NULL: none there. running: we have claimed it already. */
+    enum sink_verdict (*judge)(void *arg, const struct sink_mark *found, bool running,
+                               struct buf *reason);
+    /* Send again everything behind that LSN, from the log where the window no longer holds it; what
+     * is under way is void, and the sink full until `ready`. */
+    void (*resume)(void *arg, uint64_t lsn);
+    /* The lowest LSN from which something may still have to be sent: the local, synced cursor. */
+    uint64_t (*cursor)(void *arg);
+    /* The mark for that LSN. out->lsn may be higher: never below where the sink goes on after its
+     * delivery mode was changed. */
+    void (*mark)(void *arg, uint64_t lsn, struct sink_mark *out);
 };
 
 struct sink {
@@ -64,11 +101,13 @@ struct sink {
 };
 
 struct sink_type {
-    const char *name; /* "kafka", "redis" */
-    /* Connects in the background; max_body sizes buffers and message.max.bytes. */
+    const char *name;  /* "kafka", "redis" */
+    bool exactly_once; /* knows how */
+    /* Connects in the background; max_body sizes buffers and message.max.bytes. epoch: of this
+     * start; 0: at least once. */
     struct sink *(*open)(const char *name, const struct sink_cfg *cfg, const char *logid,
-                         uint64_t max_body, struct event_base *base, const struct sink_owner *owner,
-                         struct err *e);
+                         uint64_t epoch, uint64_t max_body, struct event_base *base,
+                         const struct sink_owner *owner, struct err *e);
     /* 0 taken (rec's spans stay valid until done or lost), 1 full or not connected: wait for
      * `ready`. */
     int (*send)(struct sink *s, const struct record *rec);

@@ -20,6 +20,7 @@ struct wal_cfg {
     int64_t retain_ms;
     int on_damage; /* 0 refuse */
     bool allow_volatile;
+    bool takeover; /* no setting: `serve --takeover` opens a fenced log */
 };
 const struct cfg_key *wal_cfg_keys(void); /* section `log` */
 struct wal_dedup_cfg {
@@ -146,6 +147,8 @@ MUST_CHECK int wal_cursor_open(struct wal *w, const char *sink, uint32_t mode, u
                                uint64_t from, struct wal_cursor **out, bool *changed,
                                struct err *e);
 bool wal_cursor_exists(const struct wal *w, const char *sink);
+/* The delivery mode that stands in its file; -1: no file. */
+int wal_cursor_mode(const struct wal *w, const char *sink);
 uint64_t
 wal_cursor_lsn(const struct wal_cursor *c); /* any thread; records up to here are done with */
 MUST_CHECK int wal_cursor_set(struct wal_cursor *c, uint64_t lsn,
@@ -168,7 +171,8 @@ MUST_CHECK int wal_cursor_remove(struct wal *w, const char *sink, struct err *e)
 struct wal_dead;
 MUST_CHECK int wal_dead_open(struct wal *w, const char *sink, uint64_t max_bytes,
                              struct wal_dead **out, struct err *e);
-/* Durable when it returns 0; the same LSN again is no new entry. 1: the dead-letter log is full. */
+/* Durable when it returns 0; the same LSN again is no new entry. 1: the dead-letter log is full.
+ * More of it in dead.h. */
 MUST_CHECK int wal_dead_add(struct wal_dead *d, const struct record *rec, const char *reason,
                             struct err *e);
 /* The same in two steps, for many at a time: durable once wal_dead_sync returned 0. */
@@ -177,6 +181,28 @@ MUST_CHECK int wal_dead_put(struct wal_dead *d, const struct record *rec, const 
 MUST_CHECK int wal_dead_sync(struct wal_dead *d, struct err *e);
 uint64_t wal_dead_count(const struct wal_dead *d);
 void wal_dead_close(struct wal_dead *d);
+
+/* --- for sinks that keep their state on the other side (epoch.c)
+ * ------------------------------------------------------------------------------- */
+
+/* A random number for this start, never 0; durable when it returns. */
+MUST_CHECK int wal_epoch_make(struct wal *w, const char *sink, uint64_t *epoch, struct err *e);
+/* Whether this folder made it, under the id that the log has now. */
+bool wal_epoch_known(const struct wal *w, const char *sink, uint64_t epoch);
+/* Notes that state was kept on the other side with that epoch; durable when it returns. */
+MUST_CHECK int wal_epoch_wrote(struct wal *w, const char *sink, uint64_t epoch, struct err *e);
+bool wal_epoch_has_written(const struct wal *w, const char *sink);
+/* record_crc() of that record: 0, 1 not there (not retained, not yet durable), -1 damaged. */
+MUST_CHECK int wal_record_crc(struct wal *w, uint64_t lsn, uint32_t *crc, struct err *e);
+/* Writes FENCED, synced: wal_open refuses the folder with 75 from now on, unless it is taken over.
+ */
+MUST_CHECK int wal_fence(struct wal *w, const char *text, struct err *e);
+bool wal_taken_over(const struct wal *w);
+
+/* Gives a closed log a new id, so that what sinks keep for the old one is no longer its own; lifts
+ * a fence. 75: it is in use. Its segments stay as they are. */
+MUST_CHECK int wal_fork(const char *dir, char before[LOG_ID_TEXT_MAX], char now[LOG_ID_TEXT_MAX],
+                        struct err *e);
 
 /* --- for `hookline log`: read only, also while a process runs
  * ------------------------------------- */

@@ -135,6 +135,30 @@ static bool allowed(const struct admin *a, struct net_request *req)
     return crypto_equal(value.p, value.n, a->cfg->token.bytes, a->cfg->token.n);
 }
 
+/* What stands behind the last / names something: an event, a sink, a run. These look at the method
+ * themselves. */
+static const struct things {
+    const char *path;
+    void (*run)(struct admin *a, struct net_request *req, struct span which);
+} things[] = {
+    { "/v1/events/", admin_event },
+    { "/v1/dead/", admin_dead },
+    { "/v1/replay/", admin_replay },
+    { "/v1/replay", admin_replay },
+};
+
+static const struct things *find_thing(struct span path, struct span *which)
+{
+    for (size_t i = 0; i < ARRAY_LEN(things); i++) {
+        struct span p = span_str(things[i].path);
+        bool prefix = p.p[p.n - 1] == '/';
+        *which = prefix ? span_of(path.p + p.n, path.n - p.n) : SPAN_NONE;
+        if (prefix ? span_starts(path, p) : span_eq(path, p))
+            return &things[i];
+    }
+    return NULL;
+}
+
 static const struct route *find(struct span path)
 {
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
@@ -145,27 +169,25 @@ static const struct route *find(struct span path)
 
 static void dispatch(struct admin *a, struct net_request *req, bool probe)
 {
-    struct span path = http_path(&req->http, req->bytes), one = S("/v1/events/");
+    struct span path = http_path(&req->http, req->bytes), which = SPAN_NONE;
     const struct route *r = find(path);
-    bool single = !probe && span_starts(path, one);
+    const struct things *t = probe ? NULL : find_thing(path, &which);
 
     if (!probe && !allowed(a, req)) {
         admin_reply_error(req, 401, "unauthorized", "this listener needs Authorization: Bearer");
         return;
     }
-    if ((!r && !single) || (probe && !r->probe)) {
+    if ((!r && !t) || (probe && !r->probe)) {
         net_answer_error(req, HTTP_ERR_NOT_FOUND, "no such path", NULL);
         return;
     }
-    if (req->http.method != METHOD_GET && req->http.method != METHOD_HEAD) {
-        net_answer_error(req, HTTP_ERR_METHOD_NOT_ALLOWED, NULL, "GET, HEAD");
+    if (!t && !admin_method(req, METHODS_GET, "GET, HEAD"))
         return;
-    }
-    if ((single || r->needs_log) && (!a->view->wal || a->view->stopping))
+    if ((t || r->needs_log) && (!a->view->wal || a->view->stopping))
         net_answer_error(req, HTTP_ERR_SHUTTING_DOWN,
                          a->view->wal ? NULL : "the log is being recovered", NULL);
-    else if (single)
-        admin_event(a, req, span_of(path.p + one.n, path.n - one.n));
+    else if (t)
+        t->run(a, req, which);
     else
         r->run(a, req);
 }
@@ -192,7 +214,10 @@ static void on_inbox(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 
 static void on_durable(struct wal_watch *watch UNUSED, void *self)
 {
-    admin_on_durable(self);
+    struct admin *a = self;
+
+    if (a->watching) /* else the log was closed while this was on its way */
+        admin_on_durable(a);
 }
 
 void admin_log_open(struct admin *a)
@@ -211,6 +236,9 @@ void admin_log_closing(struct admin *a)
     a->watching = false;
 }
 
+/* Lists of LSNs are all that is sent here; the probes take no body at all. */
+#define BODY_BYTES KIB(256)
+
 static const struct net_limits limits = {
     .http = { .header_bytes = 16384, .target_bytes = 8192, .body_bytes = 0 },
     .buffer_bytes = 64u << 20,
@@ -227,6 +255,7 @@ int admin_start(struct admin **out, struct event_base *base, const struct admin_
 {
     static const struct net_handler admin_handler = { .request = on_admin },
                                     probe_handler = { .request = on_probe };
+    struct net_limits admin_limits = limits;
     struct admin *a = xcalloc(1, sizeof *a);
     char text[128];
 
@@ -234,7 +263,8 @@ int admin_start(struct admin **out, struct event_base *base, const struct admin_
     inbox_init(&a->inbox);
     event_assign(&a->inbox_ev, base, a->inbox.fd, EV_READ | EV_PERSIST, on_inbox, a);
     event_add(&a->inbox_ev, NULL);
-    a->server = net_server_new(base, &limits, &a->held, &admin_handler, a, 0);
+    admin_limits.http.body_bytes = BODY_BYTES;
+    a->server = net_server_new(base, &admin_limits, &a->held, &admin_handler, a, 0);
     a->probes = net_server_new(base, &limits, &a->held, &probe_handler, a, 0);
     *out = a;
     if (cfg->probes[0]) {
@@ -254,6 +284,7 @@ void admin_stop(struct admin *a)
 {
     if (!a)
         return;
+    inbox_run(&a->inbox, a); /* the sinks have stopped: their last answers are here */
     net_server_free(a->server);
     net_server_free(a->probes);
     event_del(&a->inbox_ev);

@@ -382,6 +382,8 @@ void admin_event(struct admin *a, struct net_request *req, struct span number)
     struct buf body = BUF_INIT;
     uint64_t lsn;
 
+    if (!admin_method(req, METHODS_GET, "GET, HEAD"))
+        return;
     wal_info(a->view->wal, &i);
     if (!span_u64(number, &lsn) || lsn == 0 || lsn > i.durable_lsn) {
         admin_reply_error(req, 404, "not_found", "no event has that LSN");

@@ -23,7 +23,7 @@ struct admin {
     int64_t started_ms;
 };
 
-struct admin_params { /* of /v1/events; /v1/rejected has source and limit */
+struct admin_params { /* of /v1/events; others know some of them */
     uint64_t after, limit;
     int64_t wait_ms;
     struct buf source, type, log;
@@ -50,3 +50,29 @@ void admin_events(struct admin *a, struct net_request *req);
 void admin_event(struct admin *a, struct net_request *req, struct span lsn);
 void admin_on_durable(struct admin *a);
 void admin_drop_waiters(struct admin *a);
+
+/* ask.c: a request that a sink's thread answers. */
+struct admin_ask {
+    struct delivery_ask ask;
+    struct net_request *req;
+    struct delivery *sink;
+    char name[64], log_id[LOG_ID_TEXT_MAX]; /* log and sink may be gone when the answer comes */
+    uint64_t one;                           /* LSN, 0: several */
+    const char *none;                       /* what a 404 says */
+    void (*answer)(struct admin_ask *k);    /* it was done */
+};
+struct delivery *admin_sink(struct admin *a, struct span name); /* NULL: no such sink */
+struct admin_ask *admin_ask_new(struct admin *a, struct net_request *req, struct delivery *sink,
+                                struct span name);
+void admin_ask_send(struct admin_ask *k); /* takes it */
+void admin_ask_free(struct admin_ask *k);
+/* False: it was answered, with 405 where the method is none of these. */
+#define METHODS_GET (1u << METHOD_GET | 1u << METHOD_HEAD)
+#define METHODS_POST (1u << METHOD_POST)
+#define METHODS_DELETE (1u << METHOD_DELETE)
+bool admin_method(struct net_request *req, unsigned allowed, const char *names);
+/* dead.c */
+void admin_dead(struct admin *a, struct net_request *req, struct span sink_and_lsn);
+/* replay.c: id is SPAN_NONE for /v1/replay itself. */
+void admin_replay(struct admin *a, struct net_request *req, struct span id);
+void admin_answer_run(struct admin_ask *k);

@@ -297,6 +297,21 @@ static void load_scalar(const struct cfg_key *k, const struct cfg_node *n, void 
     }
 }
 
+/* `trim: none`, and `trim: consumed` for a switch of the section, are written where a table says
+ * that a section may be a word. */
+static void load_section(const struct cfg_key *k, const struct cfg_node *n, void *field,
+                         struct err_list *errs)
+{
+    bool word = k->flags & CFG_MAY_BE_NONE && n->kind == CFG_NODE_SCALAR;
+    const struct cfg_key *on = k->sub;
+
+    while (on->name && (!word || on->type != CFG_BOOL || strcmp(on->name, n->text) != 0))
+        on++;
+    cfg_load(k->sub, word && (on->name || !strcmp(n->text, "none")) ? NULL : n, field, errs);
+    if (on->name)
+        *(bool *)(void *)((char *)field + on->offset) = true;
+}
+
 static void load_one(const struct cfg_key *k, const struct cfg_node *n, void *field,
                      struct err_list *errs)
 {
@@ -313,13 +328,8 @@ static void load_one(const struct cfg_key *k, const struct cfg_node *n, void *fi
     case CFG_STRMAP:
         load_strmap(k, n, field, errs);
         break;
-    case CFG_SECTION: /* `trim: none` is written where a table says that it may be */
-        cfg_load(k->sub,
-                 k->flags & CFG_MAY_BE_NONE && n->kind == CFG_NODE_SCALAR &&
-                         !strcmp(n->text, "none")
-                     ? NULL
-                     : n,
-                 field, errs);
+    case CFG_SECTION:
+        load_section(k, n, field, errs);
         break;
     case CFG_OPTION:
         load_option(k, n, field, errs);

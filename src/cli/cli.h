@@ -29,9 +29,26 @@ struct http_call {
 };
 /* -1 and e when nobody answered. */
 int client_call(struct http_call *c, struct err *e);
+void client_escape(struct buf *out, const char *s); /* for a URL */
 /* --admin or HOOKLINE_ADMIN or the default; --token-file or HOOKLINE_ADMIN_TOKEN. */
 const char *client_admin(const char *option);
 char *client_token(const char *file, struct err *e); /* may be NULL; the caller frees it */
+
+/* What the clients of the admin API of sinks share (admin_call.c). */
+struct admin_client {
+    const char *command, *admin, *token_file; /* "dead" */
+    char *token;
+    struct http_call call;
+};
+/* 0; an exit code after a complaint. */
+int admin_client_init(struct admin_client *c);
+/* One call; path is taken. 0 where the status is 2xx; else an exit code, complained about unless
+ * `quiet`. */
+int admin_client_call(struct admin_client *c, const char *method, char *path, struct span body,
+                      bool quiet);
+/* Follows the run that the last call answered with, to its end. An exit code. */
+int admin_client_follow(struct admin_client *c);
+void admin_client_free(struct admin_client *c);
 
 int cmd_serve(int argc, char **argv);
 int cmd_check(int argc, char **argv);
@@ -39,5 +56,7 @@ int cmd_health(int argc, char **argv);
 int cmd_send(int argc, char **argv);
 int cmd_tail(int argc, char **argv);
 int cmd_log(int argc, char **argv);
+int cmd_dead(int argc, char **argv);
+int cmd_replay(int argc, char **argv);
 int cmd_providers(int argc, char **argv);
 int cmd_version(int argc, char **argv);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The HTTP client of send, tail and health, over libcurl. */
+/* The HTTP client of send, tail, health, dead and replay, over libcurl. */
 #include <curl/curl.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -74,7 +74,7 @@ int client_call(struct http_call *c, struct err *e)
     curl_easy_setopt(h, CURLOPT_WRITEDATA, &c->text);
     curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(h, CURLOPT_HEADERDATA, c);
-    if (!strcmp(c->method, "POST")) {
+    if (!strcmp(c->method, "POST") || c->body.n) {
         curl_easy_setopt(h, CURLOPT_POSTFIELDS, c->body.p ? c->body.p : "");
         curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body.n);
     }
@@ -84,6 +84,15 @@ int client_call(struct http_call *c, struct err *e)
     curl_easy_cleanup(h);
     return rc == CURLE_OK ? 0
                           : err_set(e, EXIT_NO_SERVICE, "%s: %s", c->url, curl_easy_strerror(rc));
+}
+
+void client_escape(struct buf *out, const char *s)
+{
+    for (; *s; s++)
+        if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~", *s))
+            buf_addc(out, *s);
+        else
+            buf_printf(out, "%%%02X", (unsigned char)*s);
 }
 
 const char *client_admin(const char *option)

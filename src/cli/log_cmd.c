@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hookline log ls|verify|dump DIR: read only, also beside a running bridge. */
+/* hookline log ls|verify|dump DIR: read only, also beside a running bridge. fork: gives a log that
+ * no bridge runs on an id of its own. */
 #include <stdio.h>
 #include <string.h>
 
 #include "admin.h"
 #include "cli.h"
+#include "wal.h"
 
-#define USAGE "log ls|verify|dump DIR"
+#define USAGE "log ls|verify|dump|fork DIR"
 
 static void show(const struct record *rec, const char *logid, void *arg)
 {
@@ -16,6 +18,19 @@ static void show(const struct record *rec, const char *logid, void *arg)
     admin_event_json(b, rec, logid);
     buf_addc(b, '\n');
     fwrite(b->p, 1, b->n, stdout);
+}
+
+static int fork_log(const char *dir, struct err *e)
+{
+    char before[LOG_ID_TEXT_MAX], now[LOG_ID_TEXT_MAX];
+
+    if (wal_fork(dir, before, now, e))
+        return -1;
+    printf("log %s is now %s\n", before, now);
+    fprintf(stderr,
+            "exactly-once sinks go on from their cursors here, under names with the new id: "
+            "grant its transactional.id and group where rights are given by name\n");
+    return 0;
 }
 
 int cmd_log(int argc, char **argv)
@@ -34,6 +49,8 @@ int cmd_log(int argc, char **argv)
     } else if (left == 2 && !strcmp(argv[0], "dump")) {
         rc = wal_dump(argv[1], show, &b, &e);
         buf_free(&b);
+    } else if (left == 2 && !strcmp(argv[0], "fork")) {
+        rc = fork_log(argv[1], &e);
     } else {
         fprintf(stderr, "usage: hookline %s\n", USAGE);
         return EXIT_BAD_USAGE;

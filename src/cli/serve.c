@@ -34,7 +34,7 @@ struct server {
     struct conf *conf; /* what the intake uses; boot until a reload */
     const char *file;
     char *dev_text;
-    bool drain, dev;
+    bool drain, dev, takeover;
     struct event_base *base;
     struct inbox inbox;
     struct event inbox_ev, signal_ev, tick, delay;
@@ -88,6 +88,7 @@ static void *recover(void *arg)
 {
     struct server *s = arg;
 
+    s->conf->log.takeover = s->takeover;
     s->recovery_bad = wal_open(&s->wal, &s->conf->log, &s->conf->dedup, &s->err) != 0 ||
                       (!s->drain && register_keys(s, s->conf, KEYS_WARM_MS, &s->err));
     inbox_post(&s->inbox, &s->recovered);
@@ -441,13 +442,16 @@ int cmd_serve(int argc, char **argv)
 {
     const char *file = NULL, *listen = NULL, *admin = NULL;
     struct server s = { .exit_code = EXIT_OK };
-    const struct option_row rows[] = {
-        { "--config", "-c", &file, NULL },   { "--listen", NULL, &listen, NULL },
-        { "--admin", NULL, &admin, NULL },   { "--dev", NULL, NULL, &s.dev },
-        { "--drain", NULL, NULL, &s.drain }, { 0 }
-    };
-    int left = options_take(argc, argv, rows,
-                            "serve [-c FILE | --dev [--listen ADDR] [--admin ADDR]] [--drain]"),
+    const struct option_row rows[] = { { "--config", "-c", &file, NULL },
+                                       { "--listen", NULL, &listen, NULL },
+                                       { "--admin", NULL, &admin, NULL },
+                                       { "--dev", NULL, NULL, &s.dev },
+                                       { "--drain", NULL, NULL, &s.drain },
+                                       { "--takeover", NULL, NULL, &s.takeover },
+                                       { 0 } };
+    int left = options_take(
+            argc, argv, rows,
+            "serve [-c FILE | --dev [--listen ADDR] [--admin ADDR]] [--drain] [--takeover]"),
         rc;
     struct err_list errs = { NULL, 0 }, warns = { NULL, 0 };
 

@@ -21,15 +21,6 @@ struct tail {
     char log_id[64];
 };
 
-static void escape(struct buf *out, const char *s)
-{
-    for (; *s; s++)
-        if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~", *s))
-            buf_addc(out, *s);
-        else
-            buf_printf(out, "%%%02X", (unsigned char)*s);
-}
-
 static char *make_url(const struct tail *t)
 {
     struct buf b = BUF_INIT;
@@ -41,11 +32,11 @@ static char *make_url(const struct tail *t)
         buf_printf(&b, "&log=%s", t->log_id);
     if (t->source) {
         buf_adds(&b, "&source=");
-        escape(&b, t->source);
+        client_escape(&b, t->source);
     }
     if (t->type) {
         buf_adds(&b, "&type=");
-        escape(&b, t->type);
+        client_escape(&b, t->type);
     }
     return buf_take(&b);
 }

@@ -9,10 +9,10 @@
 #include <sys/prctl.h>
 
 #include "clock.h"
+#include "dead.h"
 #include "log.h"
 #include "room.h"
 
-#define DEAD_BYTES (UINT64_C(256) << 20)
 #define SILENT_MS 60000
 
 static void on_retry(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
@@ -39,6 +39,7 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
     if (wal_cursor_sync(d->cursor, &e))
         die(EXIT_IO, "sink %s: %s", d->name, e.text);
     window_measure(d);
+    replay_tick(d);
     window_pump(d); /* probes a sink that is blocked by damage */
 }
 
@@ -73,6 +74,7 @@ static void *run(void *arg)
     window_advance(d);
     if (wal_cursor_sync(d->cursor, &e))
         log_error("the cursor could not be synced", KS("sink", d->name), KS("reason", e.text));
+    replay_pause(d);
     return NULL;
 }
 
@@ -103,6 +105,7 @@ static int start_lsn(struct wal *w, const struct sink_cfg *cfg, bool first_sinks
 
 static void release(struct delivery *d)
 {
+    replay_close(d);
     if (d->sink)
         d->sink->type->close(d->sink);
     for (size_t i = 0; i < d->n; i++)
@@ -120,6 +123,7 @@ static void release(struct delivery *d)
     inbox_close(&d->inbox);
     pthread_mutex_destroy(&d->lock);
     buf_free(&d->warnings);
+    wal_run_free(&d->run);
     free(d->ring);
     free(d->name);
     free(d);
@@ -149,6 +153,7 @@ static void make_loop(struct delivery *d)
 static int open_all(struct delivery *d, bool first_sinks, struct err *e)
 {
     const struct sink_owner owner = window_owner(d);
+    int mode_before = wal_cursor_mode(d->wal, d->name);
     uint64_t from = 0;
     bool changed;
 
@@ -158,19 +163,21 @@ static int open_all(struct delivery *d, bool first_sinks, struct err *e)
                         from, &d->cursor, &changed, e))
         return -1;
     if (changed)
-        log_info("the sink has a new destination; it goes on from its cursor", KS("sink", d->name));
-    if (filter_remember(d->wal, d->name, d->cfg, e))
+        log_info("the sink has a new destination or mode; it goes on from its cursor",
+                 KS("sink", d->name));
+    if (filter_remember(d->wal, d->name, d->cfg, e) ||
+        resume_open(d, mode_before, changed && mode_before == d->cfg->delivery, e))
         return -1;
     d->passed = d->counted = wal_cursor_lsn(d->cursor);
     atomic_store(&d->passed_out, d->passed);
     if (wal_reader_open(&d->reader, d->wal, d->passed, e) ||
         wal_reader_open(&d->counting, d->wal, d->passed, e) ||
-        wal_dead_open(d->wal, d->name, DEAD_BYTES, &d->dead, e))
+        wal_dead_open(d->wal, d->name, d->cfg->dead_bytes, &d->dead, e))
         return -1;
-    atomic_store(&d->dead_n, wal_dead_count(d->dead));
-    d->sink = sink_type_of(d->cfg)->open(d->name, d->cfg, wal_log_id(d->wal), d->max_body, d->base,
-                                         &owner, e);
-    return d->sink ? 0 : -1;
+    dead_counted(d);
+    d->sink = sink_type_of(d->cfg)->open(d->name, d->cfg, wal_log_id(d->wal), d->epoch, d->max_body,
+                                         d->base, &owner, e);
+    return d->sink ? replay_resume(d, e) : -1;
 }
 
 int delivery_start(struct delivery **out, struct wal *w, const char *name,

@@ -69,7 +69,13 @@ static double value_of(const struct delivery *d, int family)
     case 5:
         return (double)d->dead_n;
     case 6:
+        return (double)d->dead_bytes;
+    case 7:
+        return (double)counter_get(&d->replayed);
+    case 8:
         return (double)counter_get(&d->gone);
+    case 9:
+        return (double)counter_get(&d->states_lost);
     default:
         return is_blocked(d);
     }
@@ -96,8 +102,13 @@ void delivery_metrics(struct delivery *const *d, size_t n, struct buf *out)
         { "hookline_sink_delivered_total", "counter", "Events that the sink confirmed." },
         { "hookline_sink_dead_total", "counter", "Events moved to the dead letters." },
         { "hookline_dead_events", "gauge", "Events in the dead-letter log." },
+        { "hookline_dead_bytes", "gauge", "Their bytes; `dead_bytes` is their limit." },
+        { "hookline_sink_replayed_total", "counter",
+          "Events confirmed once more, by a replay or a redrive." },
         { "hookline_sink_gone_total", "counter",
           "Records that were trimmed before this sink read them." },
+        { "hookline_sink_state_lost_total", "counter",
+          "Times that the state kept in the sink was gone." },
         { "hookline_sink_blocked", "gauge", "1 while somebody has to mend something." },
     };
 

@@ -1,19 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of this room share: delivery.c the thread and its life, window.c what is read,
- * sent and reported, report.c what is shown, retire.c sinks that left the configuration. */
+ * sent and reported, resume.c where exactly once goes on, replay.c the same for what is sent once
+ * more, steer.c what the admin listener asks for, report.c what is shown, retire.c sinks that left
+ * the configuration. */
 #pragma once
 
 #include <event2/event_struct.h>
 
+#include "dead.h"
 #include "delivery.h"
 
 #define REASONS 8
+#define DEAD_FULL                                                                                  \
+    "the dead-letter log is full: drop or redrive letters with `hookline dead`, or raise "         \
+    "dead_bytes"
 
 struct entry {
     struct record rec;
     struct wal_map *hold;
     size_t bytes;
-    bool matches, sent, done, again;
+    unsigned tries;
+    bool matches, sent, done, again, dead;
 };
 
 struct retry_count {
@@ -36,6 +43,8 @@ struct delivery {
     struct wal_reader *reader, *counting;
     struct wal_dead *dead;
     struct sink *sink;
+    struct replay *replay; /* what is under way, NULL: nothing */
+    struct wal_run run;    /* that, or the last one; this thread's, shown under `lock` */
 
     struct entry *ring;
     size_t cap, first, n, bytes, outstanding, again;
@@ -46,7 +55,13 @@ struct delivery {
     unsigned attempt;
     bool unsent; /* the newest of the ring: the sink had no room for it */
     bool sink_full, waiting_retry, damaged, dead_full, pumping;
-    bool kick; /* something was reported since the last pump */
+    bool kick;                /* something was reported since the last pump */
+    uint64_t epoch;           /* exactly once, else 0; see resume.c */
+    uint64_t confirmed;       /* the highest LSN that the sink is known to have */
+    uint64_t floor;           /* LSN below which no mark counts */
+    bool settled;             /* it is known where to go on: the cursor may move */
+    bool wrote, wrote_before; /* state was kept in the sink: by us, by an earlier start */
+    bool state_lost;
     int64_t stop_by_ms;
     atomic_bool stopping;
 
@@ -55,9 +70,9 @@ struct delivery {
     char reason[512];
     struct buf warnings; /* items of a JSON array */
     struct retry_count retries[REASONS];
-    struct counter delivered, gone;
+    struct counter delivered, gone, states_lost, replayed;
     atomic_bool full;
-    _Atomic uint64_t passed_out, lag_events, dead_n, dead_total;
+    _Atomic uint64_t passed_out, lag_events, dead_n, dead_bytes, dead_total;
     _Atomic int64_t turned_ms, oldest_ms;
 };
 
@@ -67,5 +82,27 @@ MUST_CHECK int filter_remember(struct wal *w, const char *name, const struct sin
 void window_pump(struct delivery *d);
 void window_advance(struct delivery *d);
 void window_retry_due(struct delivery *d);
+/* resume.c: exactly once. */
+MUST_CHECK int resume_open(struct delivery *d, int mode_before, bool new_destination,
+                           struct err *e);
+enum sink_verdict resume_judge(void *arg, const struct sink_mark *found, bool running,
+                               struct buf *reason);
+void resume_from(void *arg, uint64_t lsn);
+uint64_t resume_cursor(void *arg);
+void resume_mark(void *arg, uint64_t lsn, struct sink_mark *out);
+void resume_wrote(struct delivery *d); /* the first confirmed event of this start */
 struct sink_owner window_owner(struct delivery *d);
 void window_measure(struct delivery *d); /* lag, quota and warnings, for report.c */
+
+/* replay.c */
+/* Takes the LSNs of the run. Durable when it returns 0. */
+MUST_CHECK int replay_start(struct delivery *d, struct wal_run *run, struct err *e);
+MUST_CHECK int replay_resume(struct delivery *d, struct err *e); /* what a stop left unfinished */
+void replay_cancel(struct delivery *d);
+void replay_tick(struct delivery *d);
+void replay_pause(struct delivery *d); /* the process ends: what was reported is kept */
+void replay_close(struct delivery *d);
+const char *replay_state(const struct replay *r, const char **reason); /* under d->lock */
+void replay_room(struct delivery *d);                                  /* letters were taken out */
+/* steer.c */
+void dead_counted(struct delivery *d);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "dead.h"
 #include "log.h"
 #include "room.h"
 
@@ -85,7 +86,7 @@ void window_advance(struct delivery *d)
     pass_done(d);
     atomic_store(&d->oldest_ms, d->n ? at(d, 0)->rec.time_ms : 0);
     atomic_store(&d->passed_out, d->passed);
-    if (wal_cursor_set(d->cursor, d->passed, &e))
+    if (d->settled && wal_cursor_set(d->cursor, d->passed, &e))
         die(EXIT_IO, "sink %s: %s", d->name, e.text);
 }
 
@@ -107,15 +108,15 @@ static void to_dead(struct delivery *d, struct entry *en, const char *reason)
 {
     struct err e = ERR_INIT;
 
-    switch (wal_dead_add(d->dead, &en->rec, reason, &e)) {
+    switch (wal_dead_refuse(d->dead, &en->rec, reason, en->tries, &e)) {
     case 0:
-        en->done = true;
-        atomic_store(&d->dead_n, wal_dead_count(d->dead));
+        en->done = en->dead = true;
+        dead_counted(d);
         atomic_fetch_add(&d->dead_total, 1);
         log_warn("dead letter", KS("sink", d->name), KU("lsn", en->rec.lsn), KS("reason", reason));
         return;
     case 1:
-        set_state(d, SINK_BLOCKED, "the dead-letter log is full");
+        set_state(d, SINK_BLOCKED, DEAD_FULL);
         d->dead_full = true;
         en->again = true;
         d->again++;
@@ -139,10 +140,13 @@ static void on_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const ch
     switch (outcome) {
     case SINK_DONE:
         en->done = true;
+        d->confirmed = MAX(d->confirmed, lsn);
         if (!d->waiting_retry) /* else it was under way beside what was refused, and proves nothing
                                 */
             d->attempt = 0;
         counter_add(&d->delivered, 1);
+        if (d->epoch && !d->wrote)
+            resume_wrote(d);
         if (d->state != SINK_RUNNING && !d->again && !d->damaged)
             set_state(d, SINK_RUNNING, "");
         break;
@@ -201,10 +205,12 @@ static void on_ready(void *arg)
 static bool hand_over(struct delivery *d, struct entry *en)
 {
     en->sent = true;
+    en->tries++;
     d->outstanding++;
     if (d->sink->type->send(d->sink, &en->rec) == 0)
         return true;
     en->sent = false;
+    en->tries--;
     d->outstanding--;
     d->sink_full = true;
     return false;
@@ -349,7 +355,15 @@ void window_retry_due(struct delivery *d)
 
 struct sink_owner window_owner(struct delivery *d)
 {
-    return (struct sink_owner){ d, on_done, on_lost, on_state, on_ready };
+    return (struct sink_owner){ .arg = d,
+                                .done = on_done,
+                                .lost = on_lost,
+                                .state = on_state,
+                                .ready = on_ready,
+                                .judge = resume_judge,
+                                .resume = resume_from,
+                                .cursor = resume_cursor,
+                                .mark = resume_mark };
 }
 
 /* With a filter, what matches is counted by a reader of its own that runs ahead, so much a tick;
@@ -380,9 +394,13 @@ void window_measure(struct delivery *d)
     if (!d->everything)
         atomic_store(&d->lag_events, matching_lag(d));
     window_quota(d);
-    if (!d->sink->type->warnings)
-        return;
-    d->sink->type->warnings(d->sink, &warnings);
+    if (d->sink->type->warnings)
+        d->sink->type->warnings(d->sink, &warnings);
+    if (d->state_lost)
+        buf_printf(&warnings,
+                   "%s\"state_lost: the state kept in the sink was gone; it went on "
+                   "from the local cursor, which may have repeated events\"",
+                   warnings.n ? "," : "");
     pthread_mutex_lock(&d->lock);
     buf_free(&d->warnings);
     d->warnings = warnings;

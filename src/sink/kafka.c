@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Kafka, at least once: an idempotent producer, acks=all, no message time-out, so that a report is
- * either "stored" or something that has to be acted on, and every report is acted on.
+/* Kafka: an idempotent producer, acks=all, no message time-out, so that a report is either "stored"
+ * or something that has to be acted on, and every report is acted on. For exactly once kafka_tx.c
+ * puts transactions around it: there a record is done when its transaction is, and one that is
+ * refused breaks it.
  *
  * librdkafka's events come through an eventfd onto this thread's loop. Payloads are not copied: the
  * spans stay valid until the report. One record too large fails its whole batch, innocent ones too;
@@ -13,7 +15,7 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "kafka.h"
+#include "kafka_tx.h"
 #include "log.h"
 
 #define MISSING_MS 60000   /* an unusable topic named by content is given this long */
@@ -24,6 +26,8 @@
 
 void kafka_say(struct kafka *k, enum sink_state state, const char *reason)
 {
+    if (k->tx && (kafka_tx_silent(k->tx) || (state == SINK_RUNNING && !kafka_tx_running(k->tx))))
+        return;
     k->sink.owner.state(k->sink.owner.arg, state, reason);
 }
 
@@ -66,7 +70,7 @@ static int make_producer(struct kafka *k, struct err *e)
 /* Waits for librdkafka's threads, which let go at once after the purge: until they have, the
  * payloads in flight may be read, so this cannot be left to somebody else. It holds up this sink
  * only. */
-static void drop_producer(struct kafka *k)
+void kafka_drop(struct kafka *k)
 {
     kafka_park_drop(k);
     kafka_topics_drop(k);
@@ -85,6 +89,8 @@ static void drop_producer(struct kafka *k)
 void kafka_report(struct kafka *k, uint64_t lsn, enum sink_outcome outcome, const char *reason)
 {
     k->sink.owner.done(k->sink.owner.arg, lsn, outcome, reason);
+    if (k->tx && outcome == SINK_POISON)
+        kafka_tx_poisoned(k->tx, lsn);
 }
 
 static bool blocks(rd_kafka_resp_err_t err)
@@ -141,6 +147,19 @@ static void on_refused_topic(struct kafka *k, uint64_t lsn, rd_kafka_resp_err_t 
     kafka_report(k, lsn, SINK_RETRY, rd_kafka_err2name(err));
 }
 
+/* In a transaction. A topic that the record itself names must not hold up the others: the record is
+ * looked for like one that is too large. */
+static void on_refused_in_tx(struct kafka *k, uint64_t lsn, rd_kafka_resp_err_t err,
+                             const char *topic, const char *reason)
+{
+    bool fixed = !k->by_content || kafka_is_fallback(k, topic);
+
+    if (err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
+        return; /* follows from a failure that is known */
+    kafka_tx_refused(k->tx, lsn, may_be_innocent(err) || (is_destination(err) && !fixed), reason,
+                     blocks(err) || (is_destination(err) && fixed));
+}
+
 static void on_failed(struct kafka *k, uint64_t lsn, bool alone, rd_kafka_resp_err_t err,
                       const char *topic)
 {
@@ -151,6 +170,10 @@ static void on_failed(struct kafka *k, uint64_t lsn, bool alone, rd_kafka_resp_e
         kafka_wake(k, 0);
     }
     snprintf(reason, sizeof reason, "topic %s: %s", topic, rd_kafka_err2str(err));
+    if (k->tx) {
+        on_refused_in_tx(k, lsn, err, topic, reason);
+        return;
+    }
     if (is_destination(err)) {
         on_refused_topic(k, lsn, err, topic, reason);
         return;
@@ -173,7 +196,8 @@ static void on_stored(struct kafka *k, uint64_t lsn, const rd_kafka_message_t *m
     if (t)
         t->trouble_ms = 0;
     k->trouble = false;
-    kafka_report(k, lsn, SINK_DONE, NULL);
+    if (!k->tx)
+        kafka_report(k, lsn, SINK_DONE, NULL);
 }
 
 static void on_reports(struct kafka *k, rd_kafka_event_t *ev)
@@ -197,6 +221,12 @@ static void on_error(struct kafka *k, rd_kafka_event_t *ev)
     rd_kafka_resp_err_t err = rd_kafka_event_error(ev);
     char reason[256];
 
+    if (err == RD_KAFKA_RESP_ERR__FATAL && k->tx) {
+        k->fatal = true; /* and what it is, after_events asks */
+        return;
+    }
+    if (k->tx && kafka_tx_error(k->tx, err, rd_kafka_event_error_string(ev)))
+        return;
     if (err == RD_KAFKA_RESP_ERR__FATAL) {
         rd_kafka_fatal_error(k->rk, reason, sizeof reason);
         log_error("the Kafka producer has failed; it is made again and goes on from the cursor",
@@ -272,30 +302,39 @@ static void on_event(struct kafka *k, rd_kafka_event_t *ev)
     }
 }
 
-static void rebuild(struct kafka *k)
+int kafka_rebuild(struct kafka *k)
 {
     struct err e = ERR_INIT;
 
-    drop_producer(k);
+    kafka_drop(k);
     k->renew = false;
     k->fatal = make_producer(k, &e) != 0;
     if (k->fatal) {
         kafka_say(k, SINK_BLOCKED, e.text);
         kafka_wake(k, RECHECK_MS);
-        return;
+        return -1;
     }
     k->sink.owner.lost(k->sink.owner.arg, "the producer was made again");
-    k->sink.owner.ready(k->sink.owner.arg);
+    if (k->tx)
+        kafka_tx_open(k->tx);
+    else
+        k->sink.owner.ready(k->sink.owner.arg);
+    return 0;
 }
 
 static void after_events(struct kafka *k)
 {
+    rd_kafka_resp_err_t fatal = RD_KAFKA_RESP_ERR_NO_ERROR;
     char reason[256];
 
-    if (k->rk && rd_kafka_fatal_error(k->rk, reason, sizeof reason))
+    if (k->rk && (fatal = rd_kafka_fatal_error(k->rk, reason, sizeof reason)))
         k->fatal = true; /* whether or not an event said so */
+    if (k->tx) {
+        kafka_tx_after(k->tx, fatal, reason);
+        return;
+    }
     if (k->fatal || (k->renew && !k->in_flight)) {
-        rebuild(k);
+        kafka_rebuild(k);
         return;
     }
     if (k->parked && !k->renew)
@@ -393,9 +432,13 @@ int kafka_produce(struct kafka *k, const struct record *rec, struct topic *t)
         kafka_report(k, rec->lsn, SINK_POISON, "larger than the topic's max.message.bytes");
         return 0;
     }
+    if (k->tx && !kafka_tx_begin(k->tx))
+        return 0; /* it is sent again with all the others */
     err = produce(k, rec, t, record_id(rec, k->logid, made), alone);
     if (!err) {
         k->in_flight++;
+        if (k->tx)
+            kafka_tx_added(k->tx, rec);
     } else if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
         k->was_full = true;
         return 1;
@@ -415,26 +458,36 @@ static int kafka_send(struct sink *s, const struct record *rec)
     struct topic *t;
 
     if (k->fatal || k->renew || (rec->lsn <= k->careful_until && k->in_flight) ||
+        (k->tx && !kafka_tx_takes(k->tx, rec)) ||
         !(t = topic_of(k, rec, record_id(rec, k->logid, made))) ||
-        (t->fixed && (t->asking || t->missing_ms))) {
+        (t->fixed && (t->asking || t->missing_ms)) || (k->tx && (t->asking || t->cold))) {
         k->was_full = true;
         return 1;
     }
     if (!t->asking && !t->missing_ms)
         return kafka_produce(k, rec, t);
-    kafka_park(k, t, rec);
+    if (k->tx) /* what stands behind it must not overtake it */
+        kafka_report(k, rec->lsn, SINK_POISON, "the topic that the event names does not exist");
+    else
+        kafka_park(k, t, rec);
     return 0;
 }
 
-static void kafka_flush(struct sink *s UNUSED)
+static void kafka_flush(struct sink *s)
 {
+    struct kafka *k = container_of(s, struct kafka, sink);
+
+    if (k->tx)
+        kafka_tx_flush(k->tx);
 }
 
 static void kafka_close(struct sink *s)
 {
     struct kafka *k = container_of(s, struct kafka, sink);
 
-    drop_producer(k);
+    kafka_tx_stop(k->tx);
+    kafka_drop(k);
+    kafka_tx_free(k->tx);
     event_del(&k->io);
     event_del(&k->timer);
     close(k->fd);
@@ -459,7 +512,7 @@ static bool is_compressed(const struct cfg_strmap *properties)
 }
 
 static struct sink *kafka_open(const char *name, const struct sink_cfg *cfg, const char *logid,
-                               uint64_t max_body, struct event_base *base,
+                               uint64_t epoch, uint64_t max_body, struct event_base *base,
                                const struct sink_owner *owner, struct err *e)
 {
     struct kafka *k = xcalloc(1, sizeof *k);
@@ -479,14 +532,20 @@ static struct sink *kafka_open(const char *name, const struct sink_cfg *cfg, con
     event_assign(&k->io, base, k->fd, EV_READ | EV_PERSIST, on_io, k);
     event_assign(&k->timer, base, -1, 0, on_timer, k);
     event_add(&k->io, NULL);
-    if (!make_producer(k, e))
+    if (epoch)
+        k->tx = kafka_tx_new(k, epoch);
+    if (!make_producer(k, e)) {
+        if (k->tx)
+            kafka_tx_open(k->tx);
         return &k->sink;
+    }
     kafka_close(&k->sink);
     return NULL;
 }
 
 const struct sink_type sink_kafka = {
     .name = "kafka",
+    .exactly_once = true,
     .open = kafka_open,
     .send = kafka_send,
     .flush = kafka_flush,

@@ -14,6 +14,7 @@ struct topic {
     rd_kafka_topic_t *handle;
     bool fixed;         /* named by the settings alone: if it is missing the sink is blocked */
     bool asking;        /* its limits are being read: nothing is sent to it yet */
+    bool cold;          /* in transactions: its metadata is not known yet */
     unsigned tries;     /* answers so far that say it does not exist */
     int64_t missing_ms; /* since when it cannot be used; 0: it can, as far as is known */
     int64_t trouble_ms; /* the first time since it last took a record; 0: never */
@@ -23,6 +24,7 @@ struct topic {
 };
 
 struct parked;
+struct kafka_tx;
 struct kafka {
     struct sink sink;
     const struct sink_cfg *cfg;
@@ -45,12 +47,16 @@ struct kafka {
     bool by_content; /* the topic is named by what comes from outside */
     bool compressed; /* then only the broker can tell what is too large */
     bool was_full, fatal;
-    bool renew;   /* make the producer again as soon as nothing is in flight */
-    bool trouble; /* the brokers were unreachable or refused us; a probe is under way */
+    bool renew;          /* make the producer again as soon as nothing is in flight */
+    bool trouble;        /* the brokers were unreachable or refused us; a probe is under way */
+    struct kafka_tx *tx; /* exactly once, else NULL */
 };
 
 /* kafka_conf.c */
 MUST_CHECK int kafka_configure(const struct kafka *k, rd_kafka_conf_t *conf, struct err *e);
+/* A consumer that reads the offset of a group and joins none. */
+MUST_CHECK int kafka_configure_reader(const struct kafka *k, const char *group,
+                                      rd_kafka_conf_t *conf, struct err *e);
 
 /* kafka_topic.c */
 /* The topic of that name, made known at its first use; NULL when the table is full. */
@@ -81,5 +87,7 @@ rd_kafka_headers_t *kafka_headers(struct kafka *k, const struct record *rec, str
 int kafka_produce(struct kafka *k, const struct record *rec, struct topic *t);
 bool kafka_is_fallback(const struct kafka *k, const char *topic);
 void kafka_report(struct kafka *k, uint64_t lsn, enum sink_outcome outcome, const char *reason);
+void kafka_drop(struct kafka *k);   /* the producer, its topics, what waits for them */
+int kafka_rebuild(struct kafka *k); /* what was handed over is lost; -1: the settings are bad */
 void kafka_say(struct kafka *k, enum sink_state state, const char *reason);
 void kafka_wake(struct kafka *k, int64_t after_ms);

@@ -4,8 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kafka.h"
+#include "kafka_tx.h"
 
+#define TX_TIMEOUT_MS "30000" /* how long what a killed process left open holds consumers back */
 #define ENVELOPE (128u << 10) /* headers, key and attributes of a record beside its body */
 
 #define F(m) offsetof(struct sink_kafka_cfg, m)
@@ -89,6 +90,39 @@ static int set_all(rd_kafka_conf_t *conf, const char *const (*pairs)[2], size_t 
     return 0;
 }
 
+/* With the default back-off a transaction takes 110 ms instead of 30: the broker answers
+ * CONCURRENT_TRANSACTIONS to the next one, and librdkafka sleeps for so long. */
+static int set_transactions(const struct kafka *k, rd_kafka_conf_t *conf, struct err *e)
+{
+    return set(conf, "transactional.id", k->tx->id, e) ||
+                   set(conf, "transaction.timeout.ms", TX_TIMEOUT_MS, e)
+               ? -1
+               : 0;
+}
+
+static int set_properties(const struct kafka *k, rd_kafka_conf_t *conf, struct err *e)
+{
+    const struct cfg_strmap *p = &k->cfg->kafka->properties;
+
+    for (size_t i = 0; i < p->n; i++)
+        if (set(conf, p->k[i], p->v[i], e))
+            return -1;
+    return 0;
+}
+
+int kafka_configure_reader(const struct kafka *k, const char *group, rd_kafka_conf_t *conf,
+                           struct err *e)
+{
+    static const char *const ours[][2] = { { "client.id", "hookline" },
+                                           { "enable.auto.commit", "false" },
+                                           { "isolation.level", "read_committed" } };
+
+    if (set(conf, "bootstrap.servers", k->cfg->kafka->brokers, e) || set_properties(k, conf, e) ||
+        set_all(conf, ours, ARRAY_LEN(ours), e))
+        return -1;
+    return set(conf, "group.id", group, e);
+}
+
 int kafka_configure(const struct kafka *k, rd_kafka_conf_t *conf, struct err *e)
 {
     static const char *const defaults[][2] = {
@@ -104,11 +138,10 @@ int kafka_configure(const struct kafka *k, rd_kafka_conf_t *conf, struct err *e)
     if (set(conf, "bootstrap.servers", c->brokers, e) ||
         set(conf, "topic.metadata.propagation.max.ms", "5000",
             e) || /* missing ones are asked for */
-        set_all(conf, defaults, ARRAY_LEN(defaults), e))
+        set_all(conf, defaults, ARRAY_LEN(defaults), e) ||
+        (k->tx && set(conf, "retry.backoff.ms", "10", e)) || set_properties(k, conf, e) ||
+        (k->tx && set_transactions(k, conf, e)))
         return -1;
-    for (size_t i = 0; i < c->properties.n; i++)
-        if (set(conf, c->properties.k[i], c->properties.v[i], e))
-            return -1;
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
     if (set_all(conf, ours, ARRAY_LEN(ours), e) || set_u64(conf, "batch.size", k->batch_bytes, e) ||
         set_u64(conf, "message.max.bytes", MAX(k->max_body + ENVELOPE, 1000000u), e))

@@ -37,6 +37,9 @@ rd_kafka_headers_t *kafka_headers(struct kafka *k, const struct record *rec, str
 
     if (k->cfg->kafka->cloudevents && !is_structured(rec->content_type))
         add_attributes(h, k, rec, id);
+    /* Also where no other ce_ header goes: nothing else tells it from the first delivery. */
+    if (rec->replay.n)
+        add(h, S("ce_replay"), rec->replay);
     if (rec->content_type.n)
         add(h, S("content-type"), rec->content_type);
     while (record_next_header(&at, &name, &value))

@@ -81,6 +81,7 @@ struct topic *kafka_topic(struct kafka *k, const char *name)
     t = &k->topics[k->topics_n++];
     *t = (struct topic){ .name = xstrdup(name),
                          .handle = rd_kafka_topic_new(k->rk, name, NULL),
+                         .cold = k->tx,
                          .fixed = !k->by_content || kafka_is_fallback(k, name) };
     if (k->cfg->kafka->create)
         create(k, name);

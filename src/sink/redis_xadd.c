@@ -7,7 +7,7 @@
 #include "clock.h"
 #include "room.h"
 
-static void bulk(struct buf *b, struct span s)
+void redis_bulk(struct buf *b, struct span s)
 {
     char digits[NUMBER_MAX], *p;
     struct span n = sink_number_text(s.n, digits);
@@ -26,7 +26,7 @@ static void bulk(struct buf *b, struct span s)
 static void pair(struct buf *b, struct span name, struct span value)
 {
     buf_span(b, name);
-    bulk(b, value);
+    redis_bulk(b, value);
 }
 
 static size_t list_headers(struct redis_xadd *x, struct span at)
@@ -91,37 +91,50 @@ static void headers_json(struct redis_xadd *x, const struct record *rec)
     buf_addc(&x->json, '}');
 }
 
+void redis_trim_value(const struct sink_trim *trim, char *out, size_t n)
+{
+    out[0] = '\0';
+    if (trim->maxlen)
+        snprintf(out, n, "%lld", (long long)trim->maxlen);
+    else if (trim->maxage_ms)
+        snprintf(out, n, "%lld", (long long)(clock_wall_ms() - trim->maxage_ms));
+}
+
 static void put_trim(const struct sink_trim *trim, struct buf *out)
 {
     char n[24];
 
-    if (trim->maxlen) {
-        snprintf(n, sizeof n, "%lld", (long long)trim->maxlen);
-        bulk(out, S("MAXLEN"));
-    } else if (trim->maxage_ms) {
-        snprintf(n, sizeof n, "%lld", (long long)(clock_wall_ms() - trim->maxage_ms));
-        bulk(out, S("MINID"));
-    } else {
+    redis_trim_value(trim, n, sizeof n);
+    if (!n[0])
         return;
-    }
-    bulk(out, S("~"));
-    bulk(out, span_str(n));
+    redis_bulk(out, trim->maxlen ? S("MAXLEN") : S("MINID"));
+    redis_bulk(out, S("~"));
+    redis_bulk(out, span_str(n));
 }
 
-void redis_xadd(struct redis_xadd *x, const struct record *rec, struct buf *out)
+struct span redis_xadd_stream(struct redis_xadd *x, const struct record *rec)
 {
-    bool trim = x->cfg->trim.maxlen || x->cfg->trim.maxage_ms;
-    char made[RECORD_ID_MAX], lsn[NUMBER_MAX];
-    struct span id = record_id(rec, x->logid, made);
+    char made[RECORD_ID_MAX];
 
     x->stream.n = 0;
-    template_write(x->cfg->stream, rec, id, false, &x->stream);
+    template_write(x->cfg->stream, rec, record_id(rec, x->logid, made), false, &x->stream);
+    return buf_as_span(&x->stream);
+}
+
+void redis_xadd(struct redis_xadd *x, struct span stream, const struct record *rec, struct buf *out)
+{
+    bool trim = x->cfg->trim.maxlen || x->cfg->trim.maxage_ms;
+    int words = 23 + 3 * trim + 2 * (rec->replay.n > 0);
+    char made[RECORD_ID_MAX], lsn[NUMBER_MAX];
+
     headers_json(x, rec);
-    buf_adds(out, trim ? "*26\r\n$4\r\nXADD\r\n" : "*23\r\n$4\r\nXADD\r\n");
-    bulk(out, buf_as_span(&x->stream));
+    buf_addc(out, '*');
+    buf_u64(out, (uint64_t)words);
+    buf_adds(out, "\r\n$4\r\nXADD\r\n");
+    redis_bulk(out, stream);
     put_trim(&x->cfg->trim, out);
-    bulk(out, S("*"));
-    pair(out, S("$2\r\nid\r\n"), id);
+    redis_bulk(out, S("*"));
+    pair(out, S("$2\r\nid\r\n"), record_id(rec, x->logid, made));
     pair(out, S("$6\r\nsource\r\n"), rec->source);
     pair(out, S("$4\r\ntype\r\n"), rec->type);
     pair(out, S("$7\r\nsubject\r\n"), rec->subject);
@@ -130,7 +143,28 @@ void redis_xadd(struct redis_xadd *x, const struct record *rec, struct buf *out)
     pair(out, S("$3\r\nlsn\r\n"), sink_number_text(rec->lsn, lsn));
     pair(out, S("$5\r\nlogid\r\n"), span_str(x->logid));
     pair(out, S("$7\r\nheaders\r\n"), buf_as_span(&x->json));
+    if (rec->replay.n)
+        pair(out, S("$6\r\nreplay\r\n"), rec->replay);
     pair(out, S("$4\r\nbody\r\n"), rec->body);
+}
+
+/* In the order in which the script takes them. */
+void redis_xadd_values(struct redis_xadd *x, const struct record *rec, struct buf *out)
+{
+    char made[RECORD_ID_MAX], number[NUMBER_MAX], crc[9];
+
+    headers_json(x, rec);
+    snprintf(crc, sizeof crc, "%08x", record_crc(rec));
+    redis_bulk(out, sink_number_text(rec->lsn, number));
+    redis_bulk(out, span_of(crc, 8));
+    redis_bulk(out, record_id(rec, x->logid, made));
+    redis_bulk(out, rec->source);
+    redis_bulk(out, rec->type);
+    redis_bulk(out, rec->subject);
+    redis_bulk(out, sink_time_text(&x->time, rec->time_ms));
+    redis_bulk(out, rec->content_type);
+    redis_bulk(out, buf_as_span(&x->json));
+    redis_bulk(out, rec->body);
 }
 
 void redis_xadd_free(struct redis_xadd *x)

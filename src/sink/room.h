@@ -16,12 +16,16 @@ struct sink_kafka_cfg {
 
 struct sink_trim {
     int64_t maxlen, maxage_ms;
+    bool consumed;
 };
 
 struct sink_redis_cfg {
     char *url, *user, *stream;
     struct cfg_secret password;
     struct sink_trim trim;
+    struct sink_redis_tls {
+        char *ca, *cert, *key; /* PEM files */
+    } tls;
 };
 
 extern const struct sink_type sink_kafka, sink_redis;
@@ -40,11 +44,23 @@ void template_write(const char *t, const struct record *rec, struct span id, boo
                     struct buf *out);
 
 /* redis_url.c */
+struct redis_host {
+    char *host; /* NULL: path is a Unix socket */
+    char *path;
+    int port;
+};
 struct redis_url {
-    char *host, *path, *user, *password;
-    int port, db;
+    enum redis_kind { REDIS_ONE, REDIS_SENTINEL, REDIS_CLUSTER } kind;
+    bool tls;
+    struct redis_host *hosts; /* the server, or some of the sentinels or of the cluster */
+    size_t n;
+    char *user, *password; /* REDIS_SENTINEL: for the sentinels */
+    char *name;            /* REDIS_SENTINEL: of the master */
+    int db;
 };
 bool redis_url_parse(const char *text, struct redis_url *out);
+bool redis_host_parse(struct span text, int port, struct redis_host *out); /* port: the default */
+void redis_host_free(struct redis_host *h);
 void redis_url_free(struct redis_url *u);
 
 /* redis_conf.c: what an error reply means for the record it answers. */
@@ -59,6 +75,7 @@ struct redis_error {
     const char *mend;
 };
 const struct redis_error *redis_error_of(const char *text);
+const char *redis_error_core(const char *text);
 
 /* Texts that every message needs, without printf. That of a time is remembered for its second and
  * stays until the next call; that of a number stands in `out`. */
@@ -82,7 +99,13 @@ struct redis_xadd {
     size_t headers_cap;
     struct sink_time time;
 };
-void redis_xadd(struct redis_xadd *x, const struct record *rec, struct buf *out);
+void redis_bulk(struct buf *b, struct span s); /* one argument of a command */
+/* The stream's name lives in x until the next call. */
+struct span redis_xadd_stream(struct redis_xadd *x, const struct record *rec);
+void redis_xadd(struct redis_xadd *x, struct span stream, const struct record *rec,
+                struct buf *out);
+void redis_xadd_values(struct redis_xadd *x, const struct record *rec, struct buf *out);
+void redis_trim_value(const struct sink_trim *trim, char *out, size_t n); /* "": none */
 void redis_xadd_free(struct redis_xadd *x);
 
 /* Doubles from 100 ms to 5 s, each time between half and all of it. */

@@ -7,8 +7,9 @@
 #include "crypto.h"
 #include "room.h"
 
-static const char *const delivery_words[] = { "at-least-once", NULL };
+static const char *const delivery_words[] = { "at-least-once", "exactly-once", NULL };
 
+#define LETTER_BYTES KIB(64) /* of a dead letter beside its body, at most about */
 #define F(m) offsetof(struct sink_cfg, m)
 
 const struct cfg_key *sink_cfg_keys(void)
@@ -24,21 +25,47 @@ const struct cfg_key *sink_cfg_keys(void)
                                                   (int64_t)KIB(64), (int64_t)GIB(1),
                                                   .help = "The same in bytes." },
                                                 { 0 } };
+    static const struct cfg_key wait[] = {
+        { "replicas", CFG_INT, offsetof(struct sink_wait, replicas), "0", 0, 100,
+          .help = "So many have to confirm, by WAITAOF where the server has it and keeps an "
+                  "append-only file, else by WAIT; 0: none." },
+        { "timeout", CFG_MSEC, offsetof(struct sink_wait, timeout_ms), "1s", 1, 10000,
+          .help = "How long one WAIT takes at most; it is asked again until they have." },
+        { 0 }
+    };
+    static const struct cfg_key transaction[] = {
+        { "interval", CFG_MSEC, 0, "50ms", 1, 5000,
+          .help =
+              "Under load one is committed so long after its first event; after a pause at once." },
+        { "events", CFG_INT, sizeof(int64_t), "10000", 1, 1000000,
+          .help = "Events in one, at most." },
+        { "bytes", CFG_BYTES, 2 * sizeof(int64_t), "16MiB", (int64_t)KIB(64), (int64_t)GIB(1),
+          .help = "The same in bytes." },
+        { 0 }
+    };
     static struct cfg_key keys[] = {
         { "kafka", CFG_OPTION, F(kafka), .sub_size = sizeof(struct sink_kafka_cfg),
           .help = "Publish to Apache Kafka." },
         { "redis", CFG_OPTION, F(redis), .sub_size = sizeof(struct sink_redis_cfg),
           .help = "Publish to Redis Streams." },
         { "delivery", CFG_ENUM, F(delivery), "at-least-once", .words = delivery_words,
-          .help = "The guarantee." },
+          .help =
+              "`at-least-once`, or `exactly-once`: no duplicate for a `read_committed` consumer "
+              "or in a stream, whatever crashes." },
         { "match", CFG_SECTION, F(match), .sub = match, .help = "Which events go here." },
         { "from", CFG_STR, F(from), "",
           .help = "Where a new sink starts: now, oldest, an LSN or a time; oldest for the first "
                   "sinks of a log, now for one added later." },
         { "in_flight", CFG_SECTION, F(in_flight), .sub = in_flight,
           .help = "Bounds of the window." },
+        { "transaction", CFG_SECTION, F(transaction), .sub = transaction,
+          .help = "Kafka, exactly once: how much goes into one transaction." },
         { "backlog_bytes", CFG_BYTES, F(backlog_bytes), "0",
           .help = "This sink's own backlog quota; 0: only `log.backlog_bytes`." },
+        { "wait", CFG_SECTION, F(wait), .sub = wait,
+          .help = "Redis: the cursor passes only what replicas confirmed." },
+        { "dead_bytes", CFG_BYTES, F(dead_bytes), "256MiB", 0, (int64_t)TIB(1),
+          .help = "Dead letters that are kept, at most; when they are full the sink is blocked." },
         { 0 }
     };
 
@@ -52,12 +79,20 @@ void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_n
 {
     if (!cfg->kafka == !cfg->redis)
         cfg_error(errs, at, "sink %s needs exactly one of kafka and redis", name);
+    else if (cfg->delivery == SINK_EXACTLY_ONCE && !sink_type_of(cfg)->exactly_once)
+        cfg_error(errs, at, "sink %s: %s sinks know at-least-once only", name,
+                  sink_type_of(cfg)->name);
     if (cfg->kafka)
         sink_kafka_check(name, cfg->kafka, at, errs);
     if (cfg->redis)
         sink_redis_check(name, cfg->redis, at, errs);
+    if (cfg->kafka && cfg->wait.replicas)
+        cfg_error(errs, at, "sink %s: wait is for redis; kafka has acks=all", name);
     if (cfg->in_flight.bytes < max_body)
         cfg_error(errs, at, "sink %s: in_flight.bytes is smaller than the largest body (%llu)",
+                  name, (unsigned long long)max_body);
+    if (cfg->dead_bytes < max_body + LETTER_BYTES)
+        cfg_error(errs, at, "sink %s: dead_bytes has no room for one body (%llu) and its headers",
                   name, (unsigned long long)max_body);
 }
 

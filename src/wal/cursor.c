@@ -151,6 +151,13 @@ void cursor_forget_all(struct wal *w)
         forget(w, w->cursors->name);
 }
 
+int wal_cursor_mode(const struct wal *w, const char *sink)
+{
+    struct slot s = { .mode = 0 };
+
+    return best_slot(w->dir, sink, &s) == -2 ? -1 : (int)s.mode;
+}
+
 static int create(struct wal *w, const char *sink, const struct slot *s, struct err *e)
 {
     uint8_t *b = xcalloc(1, FILE_BYTES);
@@ -162,6 +169,19 @@ static int create(struct wal *w, const char *sink, const struct slot *s, struct 
     free(name);
     free(b);
     return rc;
+}
+
+/* What a process wrote and did not sync before it was killed is read like what is on the disk, and
+ * a sync of it may have failed. The slot is written again, so that it is known to be there before
+ * anything is trimmed by it and before the other slot, the last one that was synced, is written. */
+static int persist(int fd, const char *sink, int at, const struct slot *s, struct err *e)
+{
+    uint8_t b[SLOT_BYTES];
+
+    put_slot(b, s);
+    if (file_write(fd, sink, b, sizeof b, (uint64_t)at * SLOT_STEP, e))
+        return err_wrap(e, "cursor of sink %s", sink);
+    return io_fdatasync(fd) ? err_errno(e, EXIT_IO, "wal: fdatasync cursor of sink %s", sink) : 0;
 }
 
 int wal_cursor_open(struct wal *w, const char *sink, uint32_t mode, uint64_t dest, uint64_t from,
@@ -201,7 +221,9 @@ int wal_cursor_open(struct wal *w, const char *sink, uint32_t mode, uint64_t des
         err_errno(e, EXIT_IO, "wal: open %s", path);
     free(path);
     free(name);
-    if (c->fd < 0) {
+    if (c->fd < 0 || (at >= 0 && persist(c->fd, sink, at, &s, e))) {
+        if (c->fd >= 0)
+            io_close(c->fd);
         cursor_free(c);
         return -1;
     }
@@ -285,7 +307,8 @@ static int remove_file(struct wal *w, const char *sink, const char *suffix, stru
 
 int wal_cursor_remove(struct wal *w, const char *sink, struct err *e)
 {
-    if (remove_file(w, sink, "note", e) || remove_file(w, sink, "cursor", e))
+    if (remove_file(w, sink, "note", e) || remove_file(w, sink, "run", e) ||
+        remove_file(w, sink, "cursor", e))
         return -1;
     forget(w, sink);
     return file_sync_dir(w->dir, e);

@@ -75,7 +75,7 @@ static int read_segment_header(struct wal *w, uint64_t number, struct segment **
                 (unsigned long long)h.number);
         goto out;
     }
-    if (memcmp(h.log_id, w->log_id, sizeof h.log_id)) {
+    if (!identity_is_ours(w, h.log_id)) {
         err_set(e, EXIT_DAMAGED, "wal: seg %s belongs to another log", name);
         goto out;
     }
@@ -193,7 +193,8 @@ static int find_last(struct wal *w, struct found *f, size_t *last, struct tail *
         return 0;
     if (tail_read(f->v[*last - 1], &before, e)) /* nothing of the last one is right */
         return -1;
-    t->next_lsn = t->bad_lsn = before.next_lsn;
+    /* A copy begins inside its source; once it was complete, all that it began with was durable. */
+    t->next_lsn = t->bad_lsn = t->copy_done ? before.watermark + 1 : before.next_lsn;
     return 0;
 }
 
@@ -352,7 +353,9 @@ static int load_sidecars(struct wal *w, struct found *f, size_t last, struct err
         s->first_ms = sc.first_ms;
         s->last_ms = sc.last_ms;
         s->sealed_boot_ms = boot - MAX(now - sc.last_ms, 0);
-        if (!s->first_lsn)
+        if (!s->first_lsn && s->end == SEGMENT_HEADER) /* all that it had is in its successor */
+            s->first_lsn = s->last_lsn + 1;
+        else if (!s->first_lsn)
             s->first_lsn = s->number == 1 ? 1 : sc.first_lsn;
         claim_entries(w, &sc, 0);
         sidecar_free(&sc);
@@ -485,16 +488,33 @@ static int open_next(struct wal *w, struct segment *s, const struct tail *t, str
     return recover_resume(w, e);
 }
 
-/* A copy that an earlier recovery did not finish is not believed: its source still has it all. */
+/* Forgets the last one. Its file stays until that of the next one takes its name: a closed segment
+ * must not be seen without a successor. */
+static void leave_file(struct found *f)
+{
+    segment_free(f->v[--f->n]);
+}
+
+/* A copy that an earlier recovery did not finish is not believed: its source still has it all, or
+ * what the source had was never acknowledged and is gone. But where the copy begins, that recovery
+ * knew the source to be durable. */
 static int drop_unfinished_copy(struct wal *w, struct found *f, size_t *last, struct tail *t,
                                 struct err *e)
 {
+    uint64_t durable = t->opening.last_lsn;
+
     if (!t->copy || t->copy_done || t->later_batches || *last == 0)
         return 0;
-    if (drop_from(w, f, *last, e))
+    if (drop_from(w, f, *last + 1, e) || tail_read(f->v[*last - 1], t, e))
         return -1;
-    (*last)--;
-    return tail_read(f->v[*last], t, e);
+    if (t->closed) {
+        leave_file(f);
+        --*last;
+    } else if (drop_from(w, f, *last, e) || find_last(w, f, last, t, e)) {
+        return -1;
+    }
+    t->watermark = MAX(t->watermark, durable);
+    return 0;
 }
 
 /* After a failure: what did not become the log's. */
@@ -514,14 +534,16 @@ static void free_unpublished(const struct wal *w, struct found *f)
 static int take_over_spare(struct wal *w, struct found *f, size_t last, struct segment **next,
                            struct err *e)
 {
-    size_t keep = last + 1 < f->n && f->v[last + 1]->bytes == w->cfg.segment_bytes &&
-                          f->v[last + 1]->bytes >= f->v[last]->bytes
-                      ? 2
-                      : 1;
-
-    if (drop_from(w, f, last + keep, e))
+    *next = NULL;
+    if (drop_from(w, f, last + 2, e))
         return -1;
-    *next = keep == 2 ? f->v[last + 1] : NULL;
+    if (last + 1 == f->n)
+        return 0;
+    if (f->v[last + 1]->bytes == w->cfg.segment_bytes &&
+        f->v[last + 1]->bytes >= f->v[last]->bytes)
+        *next = f->v[last + 1];
+    else
+        leave_file(f);
     return 0;
 }
 
@@ -551,8 +573,11 @@ static int open_found(struct wal *w, struct found *f, struct err *e)
 int recover(struct wal *w, struct err *e)
 {
     struct found f = { NULL, 0 };
-    int rc = find_segments(w, &f, e);
+    int rc;
 
+    /* The names that a killed process gave are seen, but only this makes them stay: the first thing
+     * that is acknowledged may lie under one of them. */
+    rc = file_sync_dir(w->dir, e) || find_segments(w, &f, e) ? -1 : 0;
     if (!rc)
         rc = f.n ? open_found(w, &f, e) : first_start(w, e);
     if (rc)

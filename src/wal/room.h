@@ -72,6 +72,8 @@ struct wal {
     int lock_fd;
     uint8_t log_id[16], dedup_key[16];
     char id[LOG_ID_TEXT_MAX];
+    uint8_t *old_ids; /* 16 bytes each: what it was called before it was forked */
+    size_t old_ids_n;
 
     pthread_mutex_t lock; /* segments, spare, cursors, watches, cfg */
     pthread_cond_t helper_wake, spare_ready;
@@ -273,6 +275,19 @@ struct siphash {
 void siphash_init(struct siphash *h, const uint8_t key[16]);
 void siphash_add(struct siphash *h, const void *p, size_t n);
 void siphash_end(struct siphash *h, uint8_t out[16]);
+
+/* wal.c */
+MUST_CHECK int wal_lock(struct wal *w, struct err *e);
+
+/* identity.c */
+MUST_CHECK int identity_load(struct wal *w, struct err *e);       /* made where there is none */
+bool identity_is_ours(const struct wal *w, const uint8_t id[16]); /* now, or before a fork */
+bool identity_peek(const char *dir, char out[LOG_ID_TEXT_MAX]);
+void identity_text(const uint8_t id[16], char out[LOG_ID_TEXT_MAX]);
+
+/* epoch.c */
+MUST_CHECK int fence_check(struct wal *w, struct err *e); /* 75 while FENCED is there */
+MUST_CHECK int fence_lift(const char *dir, struct err *e);
 
 /* cursor.c */
 /* The lowest synced LSN of all cursors; false when there is none. Under lock. */

@@ -30,6 +30,7 @@ static int look_behind(struct scan *sc, struct tail *t, struct err *e)
             t->watermark = MAX(t->watermark, sc->batch.durable_lsn);
             t->later_records += sc->batch.count;
             t->later_batches++;
+            t->copy_done |= (sc->batch.flags & BATCH_COPY_DONE) != 0;
         }
         sc->pos += 8;
     }
@@ -62,7 +63,7 @@ static void note_batch(struct tail *t, struct scan *sc, struct segment *s)
 int tail_read(struct segment *s, struct tail *t, struct err *e)
 {
     struct scan sc;
-    int rc = 0;
+    int rc;
 
     *t = (struct tail){ .end = SEGMENT_HEADER, .next_lsn = 1 };
     scan_init(&sc, s->fd, s, SEGMENT_HEADER);
@@ -83,10 +84,9 @@ int tail_read(struct segment *s, struct tail *t, struct err *e)
     }
     if (!s->first_lsn)
         s->first_lsn = t->next_lsn;
-    if (t->stop == SCAN_ERROR)
-        rc = -1;
-    else if (!t->clean)
-        rc = look_behind(&sc, t, e);
+    rc = t->stop == SCAN_ERROR ? -1 : look_behind(&sc, t, e);
+    /* a clean stop is one only where nothing was written after it, not even what is damaged now */
+    t->clean &= t->stop == SCAN_END && !t->later_batches;
     scan_free(&sc);
     return rc;
 }
@@ -179,17 +179,23 @@ int tail_keep_torn(struct wal *w, struct segment *s, const struct tail *t, struc
     return 0;
 }
 
+/* A batch without records says nothing of itself: whether it was synced shows only in what was
+ * written after it. */
 int tail_split(struct segment *s, const struct tail *t, struct marker *m, struct err *e)
 {
     enum scan_result r = SCAN_END;
     struct scan sc;
+    uint32_t chain = 0;
 
     *m = (struct marker){ MARKER_COPY, s->number, s->first_lsn - 1, SEGMENT_HEADER, 0 };
     scan_init(&sc, s->fd, s, SEGMENT_HEADER);
     while (sc.pos < t->end && (r = scan_batch(&sc, e)) == SCAN_BATCH &&
            sc.batch.first_lsn + sc.batch.count <= t->watermark + 1) {
+        chain = format_chain(chain, sc.raw);
+        if (!sc.batch.count)
+            continue;
         m->end = sc.pos;
-        m->chain = format_chain(m->chain, sc.raw);
+        m->chain = chain;
         m->last_lsn = sc.batch.first_lsn + sc.batch.count - 1;
     }
     scan_free(&sc);

@@ -57,11 +57,8 @@ static int open_segment(struct walk *wk, const char *name, struct segment *s, st
     s->number = h.number;
     s->salt = h.salt;
     s->bytes = h.bytes;
-    snprintf(wk->logid, sizeof wk->logid,
-             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", h.log_id[0],
-             h.log_id[1], h.log_id[2], h.log_id[3], h.log_id[4], h.log_id[5], h.log_id[6],
-             h.log_id[7], h.log_id[8], h.log_id[9], h.log_id[10], h.log_id[11], h.log_id[12],
-             h.log_id[13], h.log_id[14], h.log_id[15]);
+    if (!wk->logid[0]) /* no file says what the log is called now */
+        identity_text(h.log_id, wk->logid);
 out:
     free(path);
     return rc;
@@ -220,6 +217,8 @@ static int walk(struct walk *wk, struct err *e)
 
     if (io_list(wk->dir, &names, &n))
         return err_errno(e, EXIT_IO, "list folder %s", wk->dir);
+    if (!identity_peek(wk->dir, wk->logid))
+        wk->logid[0] = '\0';
     for (size_t i = 0; i < n; i++) {
         if (strlen(names[i]) == 20 && !strcmp(names[i] + 16, ".wal"))
             names[kept++] = names[i];

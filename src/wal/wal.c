@@ -9,8 +9,6 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "crc32c.h"
-#include "crypto.h"
 #include "log.h"
 #include "room.h"
 
@@ -83,7 +81,7 @@ static int check_folder(struct wal *w, struct err *e)
 
 /* The number in the file is for the one who finds it locked, no more: on a full disk it may be the
  * one of the process before. It has one width, so that a file that is there never grows. */
-static int lock_folder(struct wal *w, struct err *e)
+int wal_lock(struct wal *w, struct err *e)
 {
     char *path = file_path(w->dir, "lock"), pid[16];
     size_t got = 0;
@@ -105,77 +103,6 @@ static int lock_folder(struct wal *w, struct err *e)
             rc = 0;
     }
     free(path);
-    return rc;
-}
-
-static void id_text(struct wal *w)
-{
-    struct buf hex = BUF_INIT;
-    const char *h;
-
-    buf_hex(&hex, span_of(w->log_id, sizeof w->log_id));
-    h = buf_cstr(&hex);
-    snprintf(w->id, sizeof w->id, "%.8s-%.4s-%.4s-%.4s-%.12s", h, h + 8, h + 12, h + 16, h + 20);
-    buf_free(&hex);
-}
-
-#define ID_BYTES 44
-static const char id_magic[8] = "HOOKLID1";
-
-/* A log has its name in its segments too, but the key of its hashes only here: with another one
- * every repeat would be taken for new. */
-static int refuse_without_identity(struct wal *w, const char *what, struct err *e)
-{
-    return err_set(e, EXIT_DAMAGED, "wal: the file %s/id is %s; restore it", w->dir, what);
-}
-
-static int new_identity(struct wal *w, struct err *e)
-{
-    uint8_t b[ID_BYTES];
-    char **names;
-    size_t n;
-    bool used = false;
-
-    if (io_list(w->dir, &names, &n))
-        return err_errno(e, EXIT_IO, "wal: list folder %s", w->dir);
-    for (size_t i = 0; i < n; i++)
-        used |= strlen(names[i]) == 20 && !strcmp(names[i] + 16, ".wal");
-    file_names_free(names, n);
-    if (used)
-        return refuse_without_identity(w, "missing", e);
-    memcpy(b, id_magic, 8);
-    crypto_random(b + 8, 32);
-    b[14] = (uint8_t)((b[14] & 0x0f) | 0x40); /* a random UUID, RFC 9562 section 5.4 */
-    b[16] = (uint8_t)((b[16] & 0x3f) | 0x80);
-    format_put32(b + 40, crc32c(0, b, 40));
-    if (file_replace(w->dir, "id", b, sizeof b, e))
-        return -1;
-    memcpy(w->log_id, b + 8, 16);
-    memcpy(w->dedup_key, b + 24, 16);
-    return 0;
-}
-
-/* The file `id`: what names this log, and the key of its deduplication hashes. */
-static int load_identity(struct wal *w, struct err *e)
-{
-    const uint8_t *b;
-    char *text;
-    size_t n;
-    int rc = file_slurp(w->dir, "id", &text, &n, e);
-
-    if (rc == 1)
-        rc = new_identity(w, e);
-    else if (rc == 0) {
-        b = (const uint8_t *)text;
-        if (n != ID_BYTES || memcmp(b, id_magic, 8) || format_get32(b + 40) != crc32c(0, b, 40)) {
-            rc = refuse_without_identity(w, "damaged", e);
-        } else {
-            memcpy(w->log_id, b + 8, 16);
-            memcpy(w->dedup_key, b + 24, 16);
-        }
-        free(text);
-    }
-    id_text(w);
     return rc;
 }
 
@@ -212,6 +139,7 @@ static void destroy(struct wal *w)
     free(w->segs);
     free(w->batch);
     dedup_free(w->dedup);
+    free(w->old_ids);
     if (w->lock_fd >= 0)
         io_close(w->lock_fd);
     inbox_close(&w->in);
@@ -239,7 +167,7 @@ int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup
     w->lock_fd = -1;
     w->turned_ms = clock_mono_ms();
     segment_install_signals();
-    ready = !check_folder(w, e) && !lock_folder(w, e) && !load_identity(w, e);
+    ready = !check_folder(w, e) && !wal_lock(w, e) && !fence_check(w, e) && !identity_load(w, e);
     if (ready)
         open_index(w);
     if (!ready || recover(w, e)) {

@@ -34,9 +34,13 @@ struct fake {
     uint64_t held[LSNS];
     uint64_t last_done;
     size_t done;
+    bool open;
+    int delivery;    /* as it was opened */
+    char replay[24]; /* of the last record */
 };
 
-static struct fake fakes[FAKES];
+/* Behind those of the sinks stand those that a run opens for itself. */
+static struct fake fakes[2 * FAKES];
 
 static inline void fake_answer(struct fake *f, uint64_t lsn)
 {
@@ -62,6 +66,7 @@ static inline int fake_send(struct sink *s, const struct record *rec)
         return 1;
     }
     f->order[f->sent++] = rec->lsn;
+    snprintf(f->replay, sizeof f->replay, "%.*s", SPAN_FMT(rec->replay));
     at_once = f->mode == FAKE_AT_ONCE;
     if (!at_once)
         f->held[f->held_n++] = rec->lsn;
@@ -113,13 +118,17 @@ static inline void fake_io(evutil_socket_t fd UNUSED, short what UNUSED, void *a
 
 static const struct sink_type fake_type;
 
-static inline struct sink *fake_open(const char *name, const struct sink_cfg *cfg UNUSED,
-                                     const char *logid UNUSED, uint64_t max_body UNUSED,
-                                     struct event_base *base, const struct sink_owner *owner,
-                                     struct err *e UNUSED)
+static inline struct sink *fake_open(const char *name, const struct sink_cfg *cfg,
+                                     const char *logid UNUSED, uint64_t epoch UNUSED,
+                                     uint64_t max_body UNUSED, struct event_base *base,
+                                     const struct sink_owner *owner, struct err *e UNUSED)
 {
     struct fake *f = &fakes[name[0] - 'a'];
 
+    if (f->open)
+        f += FAKES;
+    f->open = true;
+    f->delivery = cfg->delivery;
     f->sink = (struct sink){ &fake_type, *owner };
     event_assign(&f->io, base, f->in.fd, EV_READ | EV_PERSIST, fake_io, f);
     event_add(&f->io, NULL);
@@ -129,7 +138,12 @@ static inline struct sink *fake_open(const char *name, const struct sink_cfg *cf
 
 static inline void fake_close(struct sink *s)
 {
-    event_del(&container_of(s, struct fake, sink)->io);
+    struct fake *f = container_of(s, struct fake, sink);
+
+    event_del(&f->io);
+    pthread_mutex_lock(&f->lock);
+    f->open = false;
+    pthread_mutex_unlock(&f->lock);
 }
 
 static const struct sink_type fake_type = {
@@ -178,6 +192,16 @@ static inline size_t fake_count(struct fake *f, const size_t *what)
     n = *what;
     pthread_mutex_unlock(&f->lock);
     return n;
+}
+
+static inline bool fake_is_open(struct fake *f)
+{
+    bool is;
+
+    pthread_mutex_lock(&f->lock);
+    is = f->open;
+    pthread_mutex_unlock(&f->lock);
+    return is;
 }
 
 /* Polls; a generous deadline against waiting for ever. */
@@ -305,7 +329,7 @@ static inline int set_up(void **state)
     b->failed.deliver = on_failed;
     inbox_init(&b->in);
     open_log(b);
-    for (int i = 0; i < FAKES; i++) {
+    for (int i = 0; i < 2 * FAKES; i++) {
         memset(&fakes[i], 0, sizeof fakes[i]);
         pthread_mutex_init(&fakes[i].lock, NULL);
         inbox_init(&fakes[i].in);
@@ -322,6 +346,8 @@ static inline int tear_down(void **state)
     for (int i = 0; i < FAKES; i++) {
         stop(b, i);
         release_cfg(&b->sink[i]);
+    }
+    for (int i = 0; i < 2 * FAKES; i++) {
         inbox_close(&fakes[i].in);
         pthread_mutex_destroy(&fakes[i].lock);
     }

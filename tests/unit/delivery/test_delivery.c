@@ -264,8 +264,8 @@ static void case38_full_dead_letters_block(void **state)
     append_many(b, 1);
     append(b, "t", span_of(body, sizeof body));
     append_many(b, 1);
-    EVENTUALLY(
-        status_says(b, 0, "\"state\":\"blocked\",\"reason\":\"the dead-letter log is full\""));
+    EVENTUALLY(status_says(
+        b, 0, "\"state\":\"blocked\",\"reason\":\"the dead-letter log is full: drop or redrive"));
     assert_int_equal(status(b, 0, "dead"), 1);
     assert_int_equal(wal_cursor_lsn(b->d[0]->cursor), 1);
     on_its_thread(&fakes[0], resize_dead, &(struct dead_size){ b->d[0], GIB(1) });

@@ -69,17 +69,27 @@ static inline void harness_cfg(struct sink_cfg *cfg, const char *yaml, struct er
     cfg_doc_free(doc);
 }
 
+/* Of an exactly-once sink: its epoch, and what a test answers for the log. */
+static UNUSED uint64_t harness_epoch;
+static UNUSED struct sink_owner harness_owner;
+
 static inline void harness_open(struct harness *h, const char *yaml)
 {
-    const struct sink_owner owner = { h, note_done, note_lost, note_state, note_ready };
+    struct sink_owner owner = harness_owner;
     struct err_list errs = { 0 };
     struct err e = ERR_INIT;
 
+    owner.arg = h;
+    owner.done = note_done;
+    owner.lost = note_lost;
+    owner.state = note_state;
+    owner.ready = note_ready;
     *h = (struct harness){ .base = event_base_new() };
     harness_cfg(&h->cfg, yaml, &errs);
     if (errs.n)
         fail_msg("%s", errs.line[0]);
-    h->sink = sink_type_of(&h->cfg)->open("t", &h->cfg, LOGID, 1 << 20, h->base, &owner, &e);
+    h->sink = sink_type_of(&h->cfg)->open("t", &h->cfg, LOGID, harness_epoch, 1 << 20, h->base,
+                                          &owner, &e);
     if (!h->sink)
         fail_msg("%s", e.text);
 }

@@ -134,6 +134,105 @@ static void flip_the_active_segment(void **state)
     drop(frozen);
 }
 
+/* "body-FIRST" and so on. */
+static void append_from(struct box *b, unsigned first, unsigned last)
+{
+    struct one o;
+    char body[32];
+
+    for (unsigned i = first; i <= last; i++) {
+        snprintf(body, sizeof body, "body-%u", i);
+        append(b, &o, "", body, false);
+        assert_int_equal(o.append.result, WAL_DURABLE);
+    }
+}
+
+/* Every third byte of a frozen log's segment from `at` on: the start is refused, or every record is
+ * there. Returns how often it was refused. */
+static unsigned flip_frozen(struct box *b, const char *frozen, unsigned number, size_t at,
+                            uint64_t last)
+{
+    unsigned refused = 0;
+    size_t n, end;
+    char *bytes;
+
+    thaw(b, frozen);
+    n = slurp(segment_path(b, number), &bytes);
+    end = used(bytes, n);
+    free(bytes);
+    for (; at < end; at += 3) {
+        struct err e = ERR_INIT;
+        thaw(b, frozen);
+        flip(b, number, at);
+        if (wal_open(&b->wal, &b->cfg, &b->dedup, &e)) {
+            assert_int_equal(e.code, EXIT_DAMAGED);
+            refused++;
+        } else {
+            assert_int_equal(read_on(b, 0, 0), last);
+        }
+        wal_close(b->wal);
+        b->wal = NULL;
+    }
+    return refused;
+}
+
+/* case 33: a segment that went on after a clean stop. Damage behind the mark of that stop is not
+ * the end of the log. */
+static void flip_behind_a_clean_stop(void **state)
+{
+    struct box *b = *state;
+    char frozen[64], *bytes;
+    size_t n, at;
+
+    make_log(b, 3);
+    n = slurp(segment_path(b, 1), &bytes);
+    at = used(bytes, n);
+    free(bytes);
+    open_log(b);
+    append_from(b, 4, 6);
+    usleep(100000); /* the mark that says that the sixth is durable */
+    freeze(b, frozen);
+    wal_close(b->wal);
+    b->wal = NULL;
+    assert_true(flip_frozen(b, frozen, 1, at, 6) > 100);
+    drop(frozen);
+}
+
+/* What a kill leaves before the mark is written. */
+static void cut_the_mark(struct box *b)
+{
+    char *bytes;
+    size_t n = slurp(segment_path(b, 1), &bytes), end = used(bytes, n);
+    static const char no_records[8];
+
+    if (!memcmp(bytes + end - 48, "HLB1", 4) && !memcmp(bytes + end - 48 + 16, no_records, 8))
+        memset(bytes + end - 48, 0, 48);
+    spit(segment_path(b, 1), bytes, n);
+    free(bytes);
+}
+
+/* case 33: the copy that a recovery made of what may have been acknowledged. */
+static void flip_a_recovered_tail(void **state)
+{
+    struct box *b = *state;
+    char frozen[64], copied[64];
+
+    open_log(b);
+    append_from(b, 1, 3);
+    freeze(b, frozen);
+    wal_close(b->wal);
+    b->wal = NULL;
+    thaw(b, frozen);
+    cut_the_mark(b);
+    open_only(b);
+    freeze(b, copied);
+    wal_close(b->wal);
+    b->wal = NULL;
+    assert_true(flip_frozen(b, copied, 2, 4096, 3) > 20);
+    drop(frozen);
+    drop(copied);
+}
+
 static void wait_for_damage(struct box *b)
 {
     struct wal_info i = { .damaged = 0 };
@@ -208,7 +307,8 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         T(flip_a_sealed_segment),           T(flip_the_active_segment),
         T(delivered_damage_is_quarantined), T(damage_at_the_head_stops_no_start),
-        T(a_damaged_spare_is_made_anew),
+        T(a_damaged_spare_is_made_anew),    T(flip_behind_a_clean_stop),
+        T(flip_a_recovered_tail),
     };
 
     log_init(LOG_TEXT, LOG_ERROR);
