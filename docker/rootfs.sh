@@ -7,7 +7,8 @@ program=$r/usr/local/bin/hookline
 mkdir -p "$r/etc/ssl/certs" "$r/usr/lib/ssl" "$r/usr/lib64" "$r/tmp" "$r/etc/hookline" "$r/var/lib/hookline" "$r/var/lib/dpkg/status.d"
 ln -s usr/lib "$r/lib"
 ln -s usr/lib64 "$r/lib64"
-libraries=$(ldd "$program" | grep -o '/[^ ]*\.so[^ ]*')
+# what the loader names, and what the C library opens by itself when a thread is ended
+libraries="$(ldd "$program" | grep -o '/[^ ]*\.so[^ ]*') $(gcc -print-file-name=libgcc_s.so.1)"
 for f in $libraries; do
     mkdir -p "$r$(dirname "$f")"
     cp -L "$f" "$r$f"
