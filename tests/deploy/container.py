@@ -27,16 +27,21 @@ def podman(*argv, **more):
     return run('podman', *argv, **more).stdout.decode().strip()
 
 
-def enter(*images):
-    """Builds the images, then goes on inside the engine; does not return where that cannot be done."""
-    if os.environ.get('ENGINE_INSIDE'):
-        return
-    missing = [t for t in TOOLS if not shutil.which(t)]
+def usable(*tools):
+    """Ends the test as skipped, with the reason, where the tools are not there."""
+    missing = [t for t in tools if not shutil.which(t)]
     reason = f'missing: {" ".join(missing)}' if missing else 'it takes root' if os.getuid() else None
     if reason:
         print(f'1..1\nok 1 - {os.path.basename(sys.argv[0])} # SKIP {reason}')
         sys.exit(0)
     os.environ['ENGINE_STATE'] = STATE
+
+
+def enter(*images):
+    """Builds the images, then goes on inside the engine; does not return where that cannot be done."""
+    if os.environ.get('ENGINE_INSIDE'):
+        return
+    usable(*TOOLS)
     p = subprocess.run([HERE + '/engine', HERE + '/images', *images])
     if p.returncode:
         print('1..1\nnot ok 1 - the images are built')
@@ -56,11 +61,14 @@ def call(method, url, body=None, headers=None):
 
 
 def post(n, url='127.0.0.1:8080/hooks/open', size=0):
-    return call('POST', url, json.dumps({'type': 'test', 'n': n, 'pad': 'x' * size}))
+    return call('POST', url, json.dumps({'type': 'test', 'n': n, 'pad': 'x' * size}), {'content-type': 'application/json'})
 
 
-def ready(url='127.0.0.1:9180/readyz'):
-    until('ready', lambda: call('GET', url)[0] == 200)
+def ready(name, admin='127.0.0.1:9180'):
+    def ended():
+        return podman('inspect', '-f', '{{.State.Status}}', name) == 'exited'
+    until('ready', lambda: call('GET', admin + '/readyz')[0] == 200 or ended())
+    assert not ended(), run('podman', 'logs', name).stderr.decode()
 
 
 def events(admin='127.0.0.1:9180', headers=None):

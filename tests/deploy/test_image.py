@@ -11,18 +11,24 @@ NAME, VOLUME = 'hookline', 'hookline-log'
 IMAGE = 'localhost/hookline:test'
 CONFIG = """listen: 127.0.0.1:8080
 log: { dir: /var/lib/hookline, segment_bytes: 1MiB, reserve_bytes: 1MiB }
+limits: { body_bytes: 64KiB }
 shutdown: { delay: 0s, timeout: 20s }
-sources: { open: { provider: none, body_bytes: 64KiB } }
+sources: { open: { provider: none } }
 """
 LOCKED = ['--network', 'host', '--read-only', '--read-only-tmpfs=false', '--cap-drop', 'all', '--security-opt', 'no-new-privileges',
           '--pids-limit', '64', '--tmpfs', '/tmp:rw,size=1m,noexec']
 folder = tempfile.mkdtemp(prefix='hookline-deploy-')
 
 
-def start(volume=VOLUME, image=IMAGE, name=NAME, memory='128m', config=CONFIG, options=(), command=('serve',)):
+def settings(text):
     path = os.path.join(folder, 'hookline.yaml')
     with open(path, 'w') as f:
-        f.write(config)
+        f.write(text)
+    return path
+
+
+def start(volume=VOLUME, image=IMAGE, name=NAME, memory='128m', config=CONFIG, options=(), command=('serve',)):
+    path = settings(config)
     podman('run', '-d', '--name', name, *LOCKED, '--memory', memory, '-v', f'{volume}:/var/lib/hookline', '-v',
            f'{path}:/etc/hookline/hookline.yaml:ro', *options, image, *command)
 
@@ -41,7 +47,7 @@ def locked_in():
     """uid 10001, no capability, no new privileges, seccomp, no shell, a root that cannot be written"""
     start()
     try:
-        ready()
+        ready(NAME)
         pid = podman('inspect', '-f', '{{.State.Pid}}', NAME)
         with open(f'/proc/{pid}/status') as f:
             status = dict(line.strip().split(':\t', 1) for line in f if ':\t' in line)
@@ -55,7 +61,7 @@ def locked_in():
         where = podman('volume', 'inspect', '-f', '{{.Mountpoint}}', VOLUME)
         about = os.stat(where)
         assert (about.st_uid, about.st_gid, about.st_mode & 0o777) == (10001, 10001, 0o750), about
-        segments = [os.stat(os.path.join(where, n)) for n in os.listdir(where) if n.endswith('.log')]
+        segments = [os.stat(os.path.join(where, n)) for n in os.listdir(where) if n.endswith('.wal')]
         assert segments and {(s.st_uid, s.st_mode & 0o777) for s in segments} == {(10001, 0o600)}, os.listdir(where)
     finally:
         remove()
@@ -65,7 +71,7 @@ def health():
     """the health check says 0, and 1 once nothing answers any more"""
     start()
     try:
-        ready()
+        ready(NAME)
         podman('healthcheck', 'run', NAME)
         podman('pause', NAME)
         assert run('podman', 'healthcheck', 'run', NAME, check=False).returncode != 0
@@ -74,11 +80,11 @@ def health():
         other = CONFIG + 'admin: { listen: 127.0.0.1:9999 }\n'
         podman('rm', '-f', NAME)
         start(config=other)
-        ready('127.0.0.1:9999/readyz')
+        ready(NAME, '127.0.0.1:9999')
         assert run('podman', 'healthcheck', 'run', NAME, check=False).returncode == 1
         podman('rm', '-f', NAME)
         start(config=other, options=['-e', 'HOOKLINE_ADMIN=http://127.0.0.1:9999'])
-        ready('127.0.0.1:9999/readyz')
+        ready(NAME, '127.0.0.1:9999')
         podman('healthcheck', 'run', NAME)
     finally:
         remove()
@@ -88,14 +94,14 @@ def stops():
     """SIGTERM ends PID 1, without an init, with 0; a missing or a wrong configuration is 78 and says so"""
     start()
     try:
-        ready()
+        ready(NAME)
         podman('stop', '-t', '30', NAME)
         assert exit_code() == 0, podman('logs', NAME)
         podman('rm', NAME)
         start(config=CONFIG + 'nonsense: 1\n')
         assert podman('wait', NAME) == '78'
         logs = run('podman', 'logs', NAME).stderr.decode()
-        assert 'nonsense' in logs and 'hookline.yaml:5' in logs, logs
+        assert 'nonsense' in logs and 'hookline.yaml:6' in logs, logs
     finally:
         remove()
     p = run('podman', 'run', '--rm', *LOCKED, IMAGE, check=False)
@@ -139,7 +145,7 @@ def killed():
     sent = []
     try:
         for _ in range(3):
-            ready()
+            ready(NAME)
             s = Senders(first=max(sent, default=0) + 1000)
             until('some are acknowledged', lambda: len(s.sent) > 50)
             podman('kill', '-s', 'KILL', NAME)
@@ -147,7 +153,7 @@ def killed():
             assert exit_code() == 137
             sent += s.stop()
             podman('start', NAME)
-        ready()
+        ready(NAME)
         lost = set(sent) - set(events())
         assert not lost, lost
         print(f'# {len(sent)} acknowledged over 3 kills, 0 lost')
@@ -160,7 +166,7 @@ def memory():
     # the smallest limit at which it serves is far below this one; the eater is in the same cgroup
     start(image='localhost/hookline:debug', memory='96m')
     try:
-        ready()
+        ready(NAME)
         s = Senders()
         until('some are acknowledged', lambda: len(s.sent) > 50)
         # both score alike, so the larger one, the eater, goes first; then PID 1 gets what is left of it
@@ -186,7 +192,7 @@ def memory():
         sent += s.stop()
         assert exit_code() == 137, exit_code()
         podman('start', NAME)
-        ready()
+        ready(NAME)
         lost = set(sent) - set(events())
         assert not lost, lost
         print(f'# {len(sent)} acknowledged, killed for memory, 0 lost')
@@ -204,8 +210,9 @@ def full_disk():
     run('mount', '-o', 'loop', image, where)
     try:
         os.chown(where, 10001, 10001)
-        start(volume=where, config=CONFIG)
-        ready()
+        # a sink that nobody answers, so that nothing can be trimmed
+        start(volume=where, config=CONFIG + 'sinks: { away: { redis: { url: "redis://127.0.0.1:1", stream: s } } }\n')
+        ready(NAME)
         codes, sent = [], []
         while len(codes) < 3000 and codes[-1:] != [503]:
             codes.append(post(len(codes), size=30000)[0])
@@ -234,9 +241,7 @@ def refused_volumes():
     for options, code, words in ((['--tmpfs', '/var/lib/hookline:rw,mode=1777'], '78', ('tmpfs', 'allow_volatile')),
                                  (['-v', f'{other}:/var/lib/hookline'], '74', ('chown', '10001')),
                                  (['-v', f'{other}:/var/lib/hookline:ro'], '74', ())):
-        path = os.path.join(folder, 'hookline.yaml')
-        with open(path, 'w') as f:
-            f.write(CONFIG)
+        path = settings(CONFIG)
         p = run('podman', 'run', '--rm', *LOCKED, '-v', f'{path}:/etc/hookline/hookline.yaml:ro', *options, IMAGE, check=False)
         text = p.stderr.decode()
         assert str(p.returncode) == code and all(w in text for w in words), (options, p.returncode, text)
@@ -256,4 +261,5 @@ def small():
 
 if __name__ == '__main__':
     enter('hookline', 'debug')
+    remove()
     Tap().run(small, locked_in, health, stops, killed, memory, full_disk, refused_volumes)
