@@ -126,14 +126,14 @@ test-deploy: all
 	@tests/run deploy
 dist:
 	@scripts/dist build/dist
-install: all
-	install -D build/hookline $(DESTDIR)$(PREFIX)/bin/hookline
+install: $B/hookline
+	install -D $< $(DESTDIR)$(PREFIX)/bin/hookline
 	install -D -m 644 hookline.1 $(DESTDIR)$(PREFIX)/share/man/man1/hookline.1
 	install -D -m 644 deploy/hookline.example.yaml $(DESTDIR)$(PREFIX)/share/doc/hookline/examples/hookline.yaml
 	install -d $(COMPLETIONS:%=$(DESTDIR)$(PREFIX)/share/%)
-	build/hookline completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/hookline
-	build/hookline completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_hookline
-	build/hookline completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/hookline.fish
+	$< completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/hookline
+	$< completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_hookline
+	$< completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/hookline.fish
 install-systemd:
 	install -d $(UNITS:%=$(DESTDIR)$(PREFIX)/lib/%)
 	sed 's#/usr/bin/#$(PREFIX)/bin/#' deploy/systemd/hookline.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/hookline.service
