@@ -37,6 +37,7 @@ def printed(service):
 def everything():
     """every part, three webhooks: each consumer prints the three, Prometheus counts them; down takes all away"""
     fetch()
+    compose('down', '-v', check=False)
     try:
         compose('up', '-d', '--no-build')
         for consumer in ('http-consumer', 'redis-consumer', 'kafka-consumer'):
@@ -66,6 +67,7 @@ def everything():
 def parts():
     """Redis alone: no Kafka, no Prometheus; the webhooks arrive all the same"""
     fetch()
+    compose('down', '-v', check=False)
     try:
         compose('up', '-d', '--no-build', profiles='redis,send')
         until('three', lambda: len(printed('redis-consumer')) == 3, 180)

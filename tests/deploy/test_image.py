@@ -1,7 +1,9 @@
 """The image as it is shipped: built by the unmodified Dockerfile, run read-only, as nobody in particular, without a
 capability; killed, stopped, starved of disk and memory."""
+import json
 import os
 import subprocess
+import tarfile
 import tempfile
 import threading
 
@@ -41,6 +43,25 @@ def remove(volume=VOLUME):
     podman('rm', '-f', '-v', NAME)
     if not volume.startswith('/'):
         podman('volume', 'rm', '-f', volume)
+
+
+def parts():
+    """the list of the image's parts names each package that a library is from, with its version"""
+    podman('create', '--name', NAME, IMAGE)
+    try:
+        podman('cp', NAME + ':/var/lib/dpkg/status.d', folder + '/status')
+        podman('export', '-o', folder + '/root.tar', NAME)
+    finally:
+        podman('rm', NAME)
+    with tarfile.open(folder + '/root.tar') as tar:
+        libraries = {os.path.basename(m.name) for m in tar if '.so' in m.name}
+    files = [os.path.join(folder, 'status', n) for n in os.listdir(folder + '/status')]
+    found = json.loads(run(ROOT + '/scripts/sbom', '1.2.3', *files).stdout)
+    names = {c['name'] for c in found['components']}
+    assert {'libc6', 'libssl3t64', 'librdkafka1', 'libhiredis1.1.0', 'libcurl4t64', 'libyaml-0-2', 'ca-certificates'} <= names, names
+    assert all(c['version'] and c['purl'].startswith('pkg:deb/debian/') for c in found['components']), found
+    assert len(names) > 25 and len(libraries) > 25, (names, libraries)
+    print(f'# {len(libraries)} libraries of {len(names)} packages')
 
 
 def locked_in():
@@ -262,4 +283,4 @@ def small():
 if __name__ == '__main__':
     enter('hookline', 'debug')
     remove()
-    Tap().run(small, locked_in, health, stops, killed, memory, full_disk, refused_volumes)
+    Tap().run(small, parts, locked_in, health, stops, killed, memory, full_disk, refused_volumes)
