@@ -31,7 +31,7 @@ def fetch():
 
 
 def printed(service):
-    return [line for line in compose('logs', '--no-color', service).split('\n') if 'video.generated' in line]
+    return [line for line in compose('logs', '--no-color', service).split('\n') if 'batch.succeeded' in line]
 
 
 def everything():
