@@ -9,7 +9,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), 'e2e'))
-from servers import CACHE, ROOT, Skip, Tap, until  # noqa: E402,F401
+from servers import CACHE, ROOT, Kafka, Skip, Tap, until  # noqa: E402,F401
 
 # a socket's name in it ends at 107 bytes
 STATE = os.environ.get('ENGINE_STATE') or os.path.join(CACHE, 'engine')
