@@ -256,7 +256,7 @@ def chart():
     kubectl('create', 'secret', 'generic', 'hookline', '--from-literal=HOOKLINE_ADMIN_TOKEN=t', ns='chart')
     values = ['--set', 'image.repository=localhost/hookline', '--set', 'image.tag=test', '--set', 'config.sources.open.provider=none']
     where = ROOT + '/deploy/helm/hookline'
-    until('the old pods are gone', lambda: not pods(ready=False), 120)
+    until('the old pod is gone', lambda: 'hookline-0' not in pods(ready=False), 120)
     helm('install', 'r', where, *values, '--wait', '--timeout', '120s')
     assert len(pods('chart')) == 3
     ip = next(iter(pods('chart').values()))['status']['podIP']
