@@ -6,4 +6,5 @@ RUN printf 'listen: 127.0.0.1:8080\nsources:\n  gemini: { provider: gemini, secr
  && mkdir /etc/systemd/system/hookline.service.d \
  && printf '[Service]\nLoadCredential=gemini:/etc/hookline/secrets/gemini\n' >/etc/systemd/system/hookline.service.d/secrets.conf \
  && systemctl enable hookline
-CMD ["/sbin/init"]
+# credentials are mounted in a process of their own, and a container does not pass mounts on by itself
+CMD ["sh", "-c", "mount --make-rshared / && exec /sbin/init"]
