@@ -42,7 +42,7 @@ static const struct frame {
       "else\n"
       "    [[ $last != --provider && $last != providers ]] ||\n"
       "        compadd -- ${(f)\"$($words[1] providers 2>/dev/null)\"}\n"
-      "    [[ $last == --provider ]] || compadd -- ${${=known}%=}\n"
+      "    [[ $last == --provider ]] || compadd -- ${${=known}%%=}\n"
       "    [[ $words[CURRENT] == -* || $last == --provider ]] || _files\n"
       "fi\n" },
     { "fish",
