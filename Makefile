@@ -7,7 +7,9 @@ VERSION := $(shell cat VERSION)
 
 PKGS    := libevent libevent_pthreads rdkafka hiredis openssl jansson yaml-0.1 libcurl
 CFLAGS  ?= -O2 -g
-OPT.release :=
+OPT.release = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-clash-protection $(CET)
+# control-flow enforcement, where the machine has it
+CET := $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine)),-fcf-protection)
 OPT.asan    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT.tsan    := -fsanitize=thread -fno-omit-frame-pointer
 OPT.fuzz    := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -34,7 +36,7 @@ COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_comple
 UNITS := systemd/system sysusers.d tmpfiles.d
 EXAMPLES := $(patsubst %.c,$B/%,$(wildcard examples/c/*_consumer.c))
 
-.PHONY: all run demo test unit sim differential fuzz fuzzers lint bench long examples docs test-deploy dist install install-systemd \
+.PHONY: hardening-check all run demo test unit sim differential fuzz fuzzers lint bench long examples docs test-deploy dist install install-systemd \
         clean deps
 all: build/hookline
 build/hookline: $B/hookline
@@ -115,13 +117,16 @@ docs: $B/tests/gendocs
 	$B/tests/gendocs example >deploy/hookline.example.yaml
 	$B/tests/gendocs reference >docs/configuration.md
 	$B/tests/gendocs providers >docs/providers.md
+hardening-check: all
+	@scripts/hardening-check build/hookline
 bench:
 	@scripts/deps bench
 	@$(MAKE) --no-print-directory V=release build/hookline $(BENCH)
 	@tests/bench/run
 long: all examples $(SIM)
 	@$(SIM) --seed $$(date +%s) --images 3000000
-	@ROUNDS=50 HOOKLINE=build/hookline tests/run e2e
+	@LONG=1 ROUNDS=50 SCALE=10 HOOKLINE=build/hookline tests/run e2e
+	@HOOKLINE=build/hookline tests/run long
 test-deploy: all
 	@tests/run deploy
 dist:

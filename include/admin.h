@@ -10,7 +10,9 @@
 
 struct admin_cfg { /* section `admin` */
     char *listen;
-    struct cfg_secret token;
+    struct cfg_secret token, read_token;
+    struct net_tls_cfg *tls;
+    struct cfg_strs hosts;
     char *probes; /* "" none */
 };
 const struct cfg_key *admin_cfg_keys(void);
@@ -28,15 +30,21 @@ struct admin_view {
     int64_t config_loaded_ms; /* wall */
     int64_t config_failed_ms; /* last rejected reload, 0: none */
     bool config_ok;
+    char config_error[512]; /* why it was rejected: the first of the reasons */
     bool recovering, stopping;
     int64_t commit_timeout_ms;
+    const struct cfg_list *listen; /* of struct net_listen_cfg, and their doors */
+    const struct net_door *doors;
 };
 
+/* What of the settings a reload may change; borrowed until the next call. */
 struct admin;
+void admin_configure(struct admin *a, const struct admin_cfg *cfg, const struct net_door *door);
 /* Probes open first (before recovery), then the admin listener. The view is read at each request.
  */
 MUST_CHECK int admin_start(struct admin **out, struct event_base *base, const struct admin_cfg *cfg,
-                           const struct admin_view *view, char *bound, struct err *e);
+                           const struct net_door *door, const struct admin_view *view, char *bound,
+                           struct err *e);
 /* The log is there: view->wal is set and stays until admin_log_closing, which answers all who wait.
  */
 void admin_log_open(struct admin *a);

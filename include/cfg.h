@@ -52,6 +52,7 @@ enum cfg_type {
     CFG_SECTION, /* embedded struct with a table of its own */
     CFG_OPTION,  /* pointer to a struct with a table of its own; NULL when the key is absent */
     CFG_NAMED,   /* struct cfg_named: NAME -> struct, in the file's order */
+    CFG_LIST,    /* struct cfg_list: structs, or one; a lone value is the first key of one */
 };
 
 struct cfg_secrets {
@@ -73,6 +74,11 @@ struct cfg_named {
     size_t n;
 };
 
+struct cfg_list {
+    void **v;
+    size_t n;
+};
+
 struct cfg_key {
     const char *name; /* NULL ends the table */
     enum cfg_type type;
@@ -80,8 +86,8 @@ struct cfg_key {
     const char *def;           /* default as it would stand in the file; NULL: zero/absent */
     int64_t min, max;          /* CFG_INT, CFG_BYTES, CFG_MSEC; 0,0 is no limit but >= 0 */
     const char *const *words;  /* CFG_ENUM, NULL-ended */
-    const struct cfg_key *sub; /* CFG_SECTION, CFG_OPTION, CFG_NAMED */
-    size_t sub_size;           /* CFG_OPTION, CFG_NAMED: size of the struct */
+    const struct cfg_key *sub; /* CFG_SECTION, CFG_OPTION, CFG_NAMED, CFG_LIST */
+    size_t sub_size;           /* CFG_OPTION, CFG_NAMED, CFG_LIST: size of the struct */
     unsigned flags;
     const char *help; /* one or two sentences for the reference page */
 };
@@ -89,8 +95,9 @@ enum {
     CFG_RELOAD = 1,
     CFG_REQUIRED = 2,
     CFG_MAY_BE_NONE =
-        4, /* a section that the word none, or that of one of its switches, stands for */
-};         /* CFG_RELOAD: SIGHUP applies it; else it needs a restart */
+        4,        /* a section that the word none, or that of one of its switches, stands for */
+    CFG_FILE = 8, /* a string, or strings: files whose content belongs to the settings */
+};                /* CFG_RELOAD: SIGHUP applies it; else it needs a restart */
 
 /* The texts of CFG_MSEC and CFG_BYTES as numbers; false when they are none. */
 bool cfg_msec(struct span text, int64_t *ms);
@@ -108,3 +115,10 @@ void cfg_example(const struct cfg_key *table, struct buf *out);
 void cfg_reference(const struct cfg_key *table, struct buf *out);
 /* The dotted key of the first difference that a reload cannot apply, or NULL. out[128]. */
 const char *cfg_needs_restart(const struct cfg_key *table, const void *a, const void *b, char *out);
+/* Calls back with every text of the settings that could be the path of a file: those of secrets,
+ * and all that begin with '/'. */
+void cfg_paths(const struct cfg_key *table, const void *of,
+               void (*each)(const char *path, void *arg), void *arg);
+/* Calls back with every file that the settings name: of secrets, and of keys with CFG_FILE. */
+void cfg_files(const struct cfg_key *table, const void *of,
+               void (*each)(const char *path, void *arg), void *arg);

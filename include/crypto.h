@@ -11,6 +11,9 @@
 #include "buf.h"
 #include "err.h"
 
+/* First of all, in a program that must not take want of memory for a bad signature: it ends. */
+void crypto_end_without_memory(void);
+
 enum crypto_hash { CRYPTO_SHA1, CRYPTO_SHA256, CRYPTO_SHA512 };
 #define CRYPTO_HASH_MAX 64
 

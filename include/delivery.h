@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "dead.h"
+#include "progress.h"
 #include "sink.h"
 
 struct delivery;
@@ -21,6 +22,8 @@ bool delivery_drained(
     const struct delivery *d); /* everything durable has been passed (serve --drain) */
 bool delivery_turning(const struct delivery *d, int64_t now_mono_ms);
 const atomic_bool *delivery_full(const struct delivery *d); /* its own backlog quota is reached */
+/* The LSN up to which everything that matches is with the sink or in its dead letters. */
+struct progress *delivery_progress(struct delivery *d);
 
 /* A sink that left the configuration: moves its backlog to its dead-letter log and removes the
  * cursor. */

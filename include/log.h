@@ -34,6 +34,10 @@ void log_init(enum log_format format, enum log_level least);
 
 void log_line(enum log_level level, const char *message, const struct log_pair *pairs, size_t n);
 
+/* A line as it is, for what an editor or a script reads: FILE:LINE: message. Only at a start and a
+ * reload: it waits a moment for a reader. */
+void log_plain(const char *prefix, const char *text);
+
 #define LOG_PAIRS_(...) ((const struct log_pair[]){ { .key = NULL }, ##__VA_ARGS__ })
 #define LOG_(level, msg, ...)                                                                      \
     log_line(level, msg, LOG_PAIRS_(__VA_ARGS__) + 1, ARRAY_LEN(LOG_PAIRS_(__VA_ARGS__)) - 1)

@@ -13,16 +13,30 @@
 
 #include <event2/event.h>
 
+#include "cfg.h"
 #include "err.h"
 #include "http.h"
 #include "metrics.h"
 
+struct net_prefixes { /* how many bits of an address stand for one network */
+    uint8_t v4, v6;
+};
+
+struct rate_places;
+struct address_nets;
 struct net_limits {
     struct http_limits http;
     uint64_t buffer_bytes; /* request bytes held by all servers of the process that share `held` */
     uint32_t connections;
     int64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, reply_timeout_ms;
-    uint32_t pipeline; /* requests of one connection parsed ahead: 32 */
+    int64_t handshake_timeout_ms; /* of TLS, and of the PROXY header before it */
+    uint32_t pipeline;            /* requests of one connection parsed ahead: 32 */
+    /* Of one network; 0: as many as all. Counted together where servers share `places`, which stay
+     * the same as long as the server lives. */
+    uint32_t network_connections;
+    struct net_prefixes prefixes;
+    struct rate_places *places;
+    const struct address_nets *uncounted; /* proxies, behind which many are; may be NULL */
 };
 
 struct net_server;
@@ -67,6 +81,50 @@ MUST_CHECK int net_listen(struct net_server *s, const char *address, bool reuse,
  * descriptor stays the caller's. */
 MUST_CHECK int net_bind(const char *address, bool reuse, char *out, struct err *e);
 void net_listen_fd(struct net_server *s, int fd);
+/* --- what stands before HTTP ---------------------------------------------------------------------
+ */
+
+struct net_tls_cfg { /* section `tls` of a listener */
+    struct cfg_strs cert, key;
+    char *client_ca;
+    int client; /* enum tls_client */
+};
+const struct cfg_key *net_tls_keys(void);
+struct net_listen_cfg { /* one of `listen` */
+    char *address;
+    struct net_tls_cfg *tls;
+    bool proxy_protocol;
+};
+const struct cfg_key *net_listen_keys(void);
+
+struct tls_server;
+struct net_door { /* zero: plain HTTP */
+    struct tls_server *tls;
+    bool proxy;                      /* a PROXY header comes first */
+    const struct address_nets *from; /* from these only; NULL or empty: from whom it may */
+};
+/* Reads the files. tls may be NULL. On failure e says what is wrong and the door is plain. */
+MUST_CHECK int net_door_open(struct net_door *d, const struct net_tls_cfg *tls, bool proxy,
+                             struct err *e);
+void net_door_close(struct net_door *d); /* connections that came through it go on */
+/* For connections to come, through the at-th listener of the server; plain until then. The door's
+ * context stays the caller's and must be there until another door is set. */
+void net_set_door(struct net_server *s, size_t at, const struct net_door *door);
+/* hookline_tls_certificate_expiry_timestamp_seconds, one line a certificate. */
+void net_door_metrics(const struct net_door *d, const struct net_tls_cfg *tls, const char *address,
+                      struct buf *out);
+
+enum net_handshake { /* how they ended */
+                     HANDSHAKE_DONE,
+                     HANDSHAKE_RESUMED,
+                     HANDSHAKE_FAILED,
+                     HANDSHAKE_TIMEOUT,
+                     HANDSHAKE_PROXY, /* the PROXY header was none */
+                     HANDSHAKES
+};
+const char *net_handshake_name(enum net_handshake h);                          /* metric label */
+uint64_t net_handshakes(const struct net_server *s, enum net_handshake which); /* any thread */
+
 void net_set_limits(struct net_server *s, const struct net_limits *limits); /* a reload */
 void net_stop_listening(struct net_server *s);
 /* From now on answers say Connection: close and idle connections are closed. */
@@ -108,3 +166,6 @@ struct net_peer {
 #define NET_PEER_TEXT_MAX 64
 void net_peer(const struct net_request *req, struct net_peer *out);
 const char *net_peer_text(const struct net_peer *p, char out[NET_PEER_TEXT_MAX]);
+/* Of a client whose certificate was verified: "dns:NAME" and its like, each with a NUL behind it
+ * (tls_client_names). Empty for all others. */
+struct span net_client_names(const struct net_request *req);

@@ -11,6 +11,7 @@ enum record_kind {
     RECORD_WEBHOOK = 1,
     RECORD_INTERNAL = 2, /* ours: not delivered by default routing */
     RECORD_MARKER = 3,   /* opening and closing records of segments; never leaves the log */
+    RECORD_LOST = 4,     /* stands where a damaged record was set aside: an LSN, nothing else */
 };
 
 struct record {

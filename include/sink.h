@@ -48,6 +48,14 @@ void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_n
 uint64_t sink_destination_hash(const struct sink_cfg *cfg); /* for the cursor */
 bool sink_matches(const struct sink_cfg *cfg, struct span source, struct span type);
 
+/* Where one Redis is, from `redis://...` or `unix:/path`; for who keeps something else there. */
+struct sink_endpoint {
+    char *host, *path, *user, *password;
+    int port, db;
+};
+bool sink_endpoint(const char *url, struct sink_endpoint *out); /* free it in any case */
+void sink_endpoint_free(struct sink_endpoint *at);
+
 enum sink_outcome {
     SINK_DONE,
     SINK_RETRY,  /* transient: send it again, in order */

@@ -41,9 +41,13 @@ struct source_info {
     const char *provider;
     uint64_t body_bytes;                   /* 0: the global limit */
     uint64_t sends_bytes;                  /* the largest body the provider sends; 0: not known */
+    bool dedups;                           /* repeats are looked for */
+    bool ack_broker;                       /* the answer waits for the sinks */
     int status;                            /* 200, 202 or 204 */
     int reject_status;                     /* of what is not genuine: 400, 401 or 403 */
     bool open;                             /* nothing is asked for: anybody may send */
+    struct cfg_strs allow, client_names;   /* borrowed; who may send at all; none: everybody */
+    int64_t rate, burst;                   /* of genuine deliveries; 0: no limit */
     bool handshake_get, handshake_options; /* methods beside POST that a handshake needs */
 };
 const struct source_info *source_info(const struct source_plan *p);
@@ -61,7 +65,9 @@ enum verdict {
     VERDICT_MALFORMED,
     VERDICT_UNKNOWN_KEY,
     VERDICT_EXPIRED,
-    VERDICT_KEYS_UNAVAILABLE, /* nobody can tell now: 503, so that the sender tries again */
+    VERDICT_ADDRESS,            /* not one of `allow` */
+    VERDICT_CLIENT_CERTIFICATE, /* none, or not one of `client_names` */
+    VERDICT_KEYS_UNAVAILABLE,   /* nobody can tell now: 503, so that the sender tries again */
     VERDICTS
 };
 const char *verdict_name(enum verdict v); /* the metric label */

@@ -18,7 +18,7 @@ struct wal_cfg {
     char *dir;
     uint64_t segment_bytes, retain_bytes, backlog_bytes, reserve_bytes;
     int64_t retain_ms;
-    int on_damage; /* 0 refuse */
+    int on_damage; /* 0 refuse, 1 quarantine */
     bool allow_volatile;
     bool takeover; /* no setting: `serve --takeover` opens a fenced log */
 };
@@ -81,6 +81,7 @@ struct wal_info { /* a consistent enough snapshot; any thread */
     uint64_t first_lsn, last_lsn, durable_lsn;
     uint64_t bytes, segments, free_bytes, backlog_bytes;
     uint64_t damaged;   /* segments in which something is not right */
+    uint64_t lost;      /* events whose damaged records were set aside */
     int64_t oldest_ms;  /* wall time of the oldest retained record, 0: none */
     int64_t stalled_ms; /* how long the current write or sync has been running, 0: none */
     int64_t turned_ms;  /* CLOCK_MONOTONIC when the log thread last turned */
@@ -88,6 +89,8 @@ struct wal_info { /* a consistent enough snapshot; any thread */
     bool failed;
 };
 void wal_info(const struct wal *w, struct wal_info *out);
+/* What is damaged, what was set aside and which LSNs were lost with it, what the scrub did. */
+void wal_damage_json(const struct wal *w, struct buf *json);
 const char *wal_log_id(const struct wal *w);
 uint64_t wal_durable_lsn(const struct wal *w); /* one atomic load */
 void wal_metrics(const struct wal *w,
@@ -106,7 +109,7 @@ struct wal_reader;
 struct wal_map; /* one mapped segment, counted */
 
 /* Reads what is durable with LSN > after, one thread a reader. Internal records are returned,
- * markers not. */
+ * markers not; for an LSN whose damaged record was set aside a RECORD_LOST. */
 MUST_CHECK int wal_reader_open(struct wal_reader **out, struct wal *w, uint64_t after,
                                struct err *e);
 /* Spans of rec point into the mapping and are valid until the next call, or, when `hold` is not
@@ -210,6 +213,9 @@ MUST_CHECK int wal_fork(const char *dir, char before[LOG_ID_TEXT_MAX], char now[
 int wal_ls(const char *dir, FILE *out, struct err *e);
 /* Prints what it found; 0 clean, -1 with e->code 65 on damage. */
 int wal_verify(const char *dir, FILE *out, struct err *e);
+/* Sets aside what is damaged, so that the log can be opened, and says on `out` what was and which
+ * LSNs are lost with it. e->code: 65 it cannot be, 74, 75 somebody has the folder, 78. */
+MUST_CHECK int wal_repair(const char *dir, FILE *out, struct err *e);
 /* Calls `show` for every record up to the end. */
 int wal_dump(const char *dir, void (*show)(const struct record *rec, const char *logid, void *arg),
              void *arg, struct err *e);

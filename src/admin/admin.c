@@ -9,21 +9,38 @@
 #include "crypto.h"
 #include "log.h"
 #include "room.h"
+#include "tls.h"
 
 #define F(m) offsetof(struct admin_cfg, m)
 
+/* A browser is to keep nothing, guess nothing, frame nothing and run nothing of it. */
+#define HEADERS                                                                                    \
+    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"      \
+    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"                      \
+    "Referrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\n"
+
 const struct cfg_key *admin_cfg_keys(void)
 {
-    static const struct cfg_key keys[] = {
+    static struct cfg_key keys[] = {
         { "listen", CFG_STR, F(listen), "127.0.0.1:9180",
-          .help = "Address of the admin listener; beyond loopback it needs a token." },
-        { "token", CFG_SECRET, F(token), .help = "Sent as `Authorization: Bearer`." },
+          .help = "Address of the admin listener; beyond loopback it needs a token or client "
+                  "certificates." },
+        { "token", CFG_SECRET, F(token), .flags = CFG_RELOAD,
+          .help = "Sent as `Authorization: Bearer`; may do everything." },
+        { "read_token", CFG_SECRET, F(read_token), .flags = CFG_RELOAD,
+          .help = "Another that may only read." },
+        { "tls", CFG_OPTION, F(tls), .sub_size = sizeof(struct net_tls_cfg),
+          .help = "HTTPS; a client with a certificate of `client_ca` needs no token." },
+        { "hosts", CFG_STRS, F(hosts), .flags = CFG_RELOAD,
+          .help = "Names that a request may give as its `Host` where no token is asked for, beside "
+                  "addresses and names without a dot: a page in a browser could make up others." },
         { "probes", CFG_STR, F(probes), "",
           .help = "Address for /livez, /startupz, /readyz and /metrics without a token; none by "
                   "default." },
         { 0 }
     };
 
+    keys[3].sub = net_tls_keys();
     return keys;
 }
 
@@ -37,19 +54,26 @@ static bool is_local(const char *address)
 
 void admin_check(const struct admin_cfg *cfg, const struct cfg_node *at, struct err_list *errs)
 {
-    if (!is_local(cfg->listen) && !cfg->token.bytes)
+    bool certificates = cfg->tls && cfg->tls->client_ca && cfg->tls->client == TLS_CLIENT_REQUIRED;
+
+    if (!is_local(cfg->listen) && !cfg->token.bytes && !certificates)
         cfg_error(errs, at, "admin.listen %s can be reached from outside: admin.token is missing",
                   cfg->listen);
+    if (cfg->read_token.bytes && !cfg->token.bytes)
+        cfg_error(errs, at, "admin.read_token needs an admin.token beside it");
+    if (cfg->read_token.bytes && cfg->token.bytes &&
+        crypto_equal(cfg->token.bytes, cfg->token.n, cfg->read_token.bytes, cfg->read_token.n))
+        cfg_error(errs, at, "admin.read_token is admin.token");
 }
 
 void admin_reply(struct net_request *req, int status, const char *type, const struct buf *body)
 {
-    net_answer(req,
-               &(struct http_reply){
-                   .status = status,
-                   .content_type = type,
-                   .body = buf_as_span(body),
-                   .extra = S("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n") });
+    net_answer(req, &(struct http_reply){ .status = status,
+                                          .content_type = type,
+                                          .body = buf_as_span(body),
+                                          .extra = status == 401
+                                                       ? S(HEADERS "WWW-Authenticate: Bearer\r\n")
+                                                       : S(HEADERS) });
 }
 
 void admin_reply_error(struct net_request *req, int status, const char *code, const char *detail)
@@ -123,18 +147,6 @@ static const struct route {
     { "/v1/rejected", admin_rejected, false, false },
 };
 
-static bool allowed(const struct admin *a, struct net_request *req)
-{
-    struct span value = http_header(&req->http, req->bytes, S("authorization"), NULL);
-
-    if (!a->cfg->token.bytes)
-        return true;
-    if (value.n < 7 || !span_ieq(span_of(value.p, 7), S("bearer ")))
-        return false;
-    value = span_trim(span_of(value.p + 7, value.n - 7));
-    return crypto_equal(value.p, value.n, a->cfg->token.bytes, a->cfg->token.n);
-}
-
 /* What stands behind the last / names something: an event, a sink, a run. These look at the method
  * themselves. */
 static const struct things {
@@ -173,10 +185,8 @@ static void dispatch(struct admin *a, struct net_request *req, bool probe)
     const struct route *r = find(path);
     const struct things *t = probe ? NULL : find_thing(path, &which);
 
-    if (!probe && !allowed(a, req)) {
-        admin_reply_error(req, 401, "unauthorized", "this listener needs Authorization: Bearer");
+    if (!probe && !admin_allowed(a, req))
         return;
-    }
     if ((!r && !t) || (probe && !r->probe)) {
         net_answer_error(req, HTTP_ERR_NOT_FOUND, "no such path", NULL);
         return;
@@ -243,6 +253,7 @@ static const struct net_limits limits = {
     .http = { .header_bytes = 16384, .target_bytes = 8192, .body_bytes = 0 },
     .buffer_bytes = 64u << 20,
     .connections = 1024,
+    .handshake_timeout_ms = 5000,
     .header_timeout_ms = 10000,
     .body_timeout_ms = 10000,
     .idle_timeout_ms = 60000,
@@ -250,8 +261,16 @@ static const struct net_limits limits = {
     .pipeline = 8,
 };
 
+void admin_configure(struct admin *a, const struct admin_cfg *cfg, const struct net_door *door)
+{
+    a->cfg = cfg;
+    a->door = door;
+    net_set_door(a->server, 0, door);
+}
+
 int admin_start(struct admin **out, struct event_base *base, const struct admin_cfg *cfg,
-                const struct admin_view *view, char *bound, struct err *e)
+                const struct net_door *door, const struct admin_view *view, char *bound,
+                struct err *e)
 {
     static const struct net_handler admin_handler = { .request = on_admin },
                                     probe_handler = { .request = on_probe };
@@ -275,8 +294,13 @@ int admin_start(struct admin **out, struct event_base *base, const struct admin_
     if (net_listen(a->server, cfg->listen, false, text, e))
         return err_wrap(e, "admin");
     log_info("admin", KS("address", text));
+    admin_configure(a, cfg, door);
     if (bound)
-        snprintf(bound, 160, "%s%s", strncmp(text, "unix:", 5) ? "http://" : "", text);
+        snprintf(bound, 160, "%s%s",
+                 !strncmp(text, "unix:", 5) ? ""
+                 : door->tls                ? "https://"
+                                            : "http://",
+                 text);
     return 0;
 }
 

@@ -34,7 +34,8 @@ struct waiter {
 
 static bool wanted(const struct admin_params *p, const struct record *rec)
 {
-    return (!p->source.n || span_eq(buf_as_span(&p->source), rec->source)) &&
+    return rec->kind != RECORD_LOST && /* told in the log and in /status */
+           (!p->source.n || span_eq(buf_as_span(&p->source), rec->source)) &&
            (!p->type.n || span_glob(buf_as_span(&p->type), rec->type));
 }
 
@@ -395,7 +396,8 @@ void admin_event(struct admin *a, struct net_request *req, struct span number)
     }
     if (wal_reader_open(&r, a->view->wal, lsn - 1, &e))
         die(EXIT_IO, "%s", e.text);
-    if (wal_reader_next(r, &rec, NULL, &e) == WAL_READ_OK && rec.lsn == lsn) {
+    if (wal_reader_next(r, &rec, NULL, &e) == WAL_READ_OK && rec.lsn == lsn &&
+        rec.kind != RECORD_LOST) {
         admin_event_json(&body, &rec, i.id);
         admin_reply(req, 200, "application/cloudevents+json", &body);
     } else {

@@ -11,6 +11,7 @@ struct waiter;
 struct admin {
     struct event_base *base;
     const struct admin_cfg *cfg;
+    const struct net_door *door;
     const struct admin_view *view;
     struct net_server *server, *probes;
     _Atomic uint64_t held;
@@ -35,6 +36,9 @@ void admin_params_free(struct admin_params *p);
 
 void admin_reply(struct net_request *req, int status, const char *type, const struct buf *body);
 void admin_reply_error(struct net_request *req, int status, const char *code, const char *detail);
+
+/* guard.c: who may ask what. False: it has been answered. */
+bool admin_allowed(struct admin *a, struct net_request *req);
 
 /* health.c */
 void admin_livez(struct admin *a, struct net_request *req);

@@ -23,10 +23,12 @@ static void log_json(const struct admin_view *v, struct buf *b)
     buf_printf(b,
                ",\"state\":\"%s\",\"first_lsn\":%llu,\"last_lsn\":%llu,\"durable_lsn\":%llu,"
                "\"bytes\":%llu,"
-               "\"segments\":%llu,\"free_bytes\":%llu}",
+               "\"segments\":%llu,\"free_bytes\":%llu,\"damage\":",
                i.state, (unsigned long long)i.first_lsn, (unsigned long long)i.last_lsn,
                (unsigned long long)i.durable_lsn, (unsigned long long)i.bytes,
                (unsigned long long)i.segments, (unsigned long long)i.free_bytes);
+    wal_damage_json(v->wal, b);
+    buf_addc(b, '}');
 }
 
 void admin_status(struct admin *a, struct net_request *req)
@@ -38,8 +40,13 @@ void admin_status(struct admin *a, struct net_request *req)
     buf_printf(&b, "{\"version\":\"%s\",\"uptime_seconds\":%lld,\"config\":{\"file\":",
                HOOKLINE_VERSION, (long long)(clock_mono_ms() - a->started_ms) / 1000);
     buf_json_string(&b, span_str(v->config_file));
-    buf_printf(&b, ",\"loaded_at\":\"%s\",\"reload_ok\":%s},\"log\":",
+    buf_printf(&b, ",\"loaded_at\":\"%s\",\"reload_ok\":%s",
                clock_text(v->config_loaded_ms, loaded), v->config_ok ? "true" : "false");
+    if (!v->config_ok) {
+        buf_printf(&b, ",\"failed_at\":\"%s\",\"error\":", clock_text(v->config_failed_ms, loaded));
+        buf_json_string(&b, span_str(v->config_error));
+    }
+    buf_adds(&b, "},\"log\":");
     log_json(v, &b);
     buf_adds(&b, ",\"sources\":");
     if (v->intake)
@@ -54,6 +61,12 @@ void admin_status(struct admin *a, struct net_request *req)
         delivery_status(v->sinks[i], &b);
     }
     buf_addc(&b, '}');
+    if (v->intake) {
+        size_t before = b.n;
+        buf_adds(&b, ",\"dedup\":");
+        if (!intake_dedup_status(v->intake, &b))
+            b.n = before;
+    }
     if (v->keys) {
         buf_adds(&b, ",\"keys\":");
         keys_status(v->keys, &b);
@@ -108,6 +121,19 @@ static void process(struct admin *a, struct buf *b)
     one(b, "process_open_fds", "gauge", "Open descriptors.", open_fds());
 }
 
+static void certificates(struct admin *a, struct buf *b)
+{
+    const struct admin_view *v = a->view;
+
+    metrics_head(b, "hookline_tls_certificate_expiry_timestamp_seconds", "gauge",
+                 "When the certificate of a listener ends, since the epoch.");
+    for (size_t i = 0; v->listen && i < v->listen->n; i++) {
+        const struct net_listen_cfg *l = v->listen->v[i];
+        net_door_metrics(&v->doors[i], l->tls, l->address, b);
+    }
+    net_door_metrics(a->door, a->cfg->tls, a->cfg->listen, b);
+}
+
 void admin_metrics(struct admin *a, struct net_request *req)
 {
     const struct admin_view *v = a->view;
@@ -120,6 +146,7 @@ void admin_metrics(struct admin *a, struct net_request *req)
         "1 when the last load of the configuration was good.", v->config_ok);
     one(&b, "hookline_config_reload_timestamp_seconds", "gauge",
         "When the configuration was last loaded.", (double)v->config_loaded_ms / 1e3);
+    certificates(a, &b);
     if (v->wal)
         wal_metrics(v->wal, &b);
     if (v->intake)

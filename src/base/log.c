@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One call, two printers. A line is built on the stack and leaves in one write(2), so lines of
  * several threads do not mix; when stderr cannot take it (full pipe, full disk) the line is lost
- * and nothing else happens: logging never holds up an acknowledgement. */
+ * and nothing else happens: logging never holds up an acknowledgement. The next line that can be
+ * written is preceded by one that counts them. */
 #include "log.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,11 +16,17 @@
 
 #define LINE_MAX_BYTES 4096
 #define VALUE_MAX_BYTES 512
+#define PLAIN_WAIT_MS 100 /* somebody may be paging through the errors of a configuration */
 
 static struct {
     enum log_format format;
     enum log_level least;
 } settings = { LOG_TEXT, LOG_INFO };
+
+static struct {
+    pthread_mutex_t lock;
+    uint64_t lost;
+} out = { PTHREAD_MUTEX_INITIALIZER, 0 };
 
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
 
@@ -134,20 +143,66 @@ void log_init(enum log_format format, enum log_level least)
     settings.least = least;
 }
 
+static void print(struct line *l, enum log_level level, const char *message,
+                  const struct log_pair *pairs, size_t n, int error)
+{
+    l->n = 0;
+    (settings.format == LOG_JSON ? print_json : print_text)(l, level, message, pairs, n, error);
+    l->p[l->n++] = '\n';
+}
+
+/* Whether stderr took the line. It may be a pipe that others write to as well, so it is not made
+ * non-blocking: it is asked first. A pipe that can be written to takes a page, which is the longest
+ * line, and the lock keeps our other threads from taking that room in between. */
+static bool put_out(const struct line *l)
+{
+    struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) && write(p.fd, l->p, l->n) >= 0;
+}
+
+/* The lock is held. Lines that got lost are told of before the next one. */
+static void put_line(const struct line *l)
+{
+    struct line told;
+
+    if (out.lost > 0) {
+        struct log_pair lines = KU("lines", out.lost);
+        print(&told, LOG_WARN, "lines of this log are lost: stderr could not take them", &lines, 1,
+              0);
+        if (put_out(&told))
+            out.lost = 0;
+    }
+    if (out.lost > 0 || !put_out(l))
+        out.lost++;
+}
+
 void log_line(enum log_level level, const char *message, const struct log_pair *pairs, size_t n)
 {
     int error = errno;
     struct line l;
-    ssize_t written;
 
     if (level < settings.least)
         return;
-    l.n = 0;
-    (settings.format == LOG_JSON ? print_json : print_text)(&l, level, message, pairs, n, error);
-    l.p[l.n++] = '\n';
-    written = write(STDERR_FILENO, l.p, l.n);
-    (void)written; /* there is nobody left to tell */
+    print(&l, level, message, pairs, n, error);
+    pthread_mutex_lock(&out.lock);
+    put_line(&l);
+    pthread_mutex_unlock(&out.lock);
     errno = error;
+}
+
+void log_plain(const char *prefix, const char *text)
+{
+    struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+    struct line l = { .n = 0 };
+
+    puts_(&l, prefix);
+    puts_(&l, text);
+    l.p[l.n++] = '\n';
+    poll(&p, 1, PLAIN_WAIT_MS); /* not under the lock: others have no time */
+    pthread_mutex_lock(&out.lock);
+    put_line(&l);
+    pthread_mutex_unlock(&out.lock);
 }
 
 bool log_limit_pass(struct log_limit *l, uint64_t *left_out)

@@ -268,6 +268,26 @@ static void load_option(const struct cfg_key *k, const struct cfg_node *n, void 
     cfg_load(k->sub, n, *out, errs);
 }
 
+/* Each item is a map, or the value of the first key alone. */
+static void load_list(const struct cfg_key *k, const struct cfg_node *n, struct cfg_list *out,
+                      struct err_list *errs)
+{
+    const struct cfg_node *item = n->kind == CFG_NODE_LIST ? n->child : n;
+
+    for (; item; item = n->kind == CFG_NODE_LIST ? item->next : NULL) {
+        struct cfg_node value = *item, map = *item;
+        if (item->kind == CFG_NODE_SCALAR) {
+            value.key = k->sub[0].name;
+            value.next = NULL;
+            map =
+                (struct cfg_node){ .kind = CFG_NODE_MAP, item->file, item->line, .child = &value };
+        }
+        out->v = xrealloc(out->v, (out->n + 1) * sizeof *out->v);
+        out->v[out->n] = xcalloc(1, k->sub_size);
+        cfg_load(k->sub, &map, out->v[out->n++], errs);
+    }
+}
+
 static void load_scalar(const struct cfg_key *k, const struct cfg_node *n, void *field,
                         struct err_list *errs)
 {
@@ -336,6 +356,9 @@ static void load_one(const struct cfg_key *k, const struct cfg_node *n, void *fi
         break;
     case CFG_NAMED:
         load_named(k, n, field, errs);
+        break;
+    case CFG_LIST:
+        load_list(k, n, field, errs);
         break;
     default:
         load_scalar(k, n, field, errs);
@@ -407,7 +430,7 @@ void cfg_load(const struct cfg_key *table, const struct cfg_node *node, void *in
             load_default(k, cfg_field(into, k), errs);
         else
             load_one(k, n, cfg_field(into, k), errs);
-        if (k->flags & CFG_REQUIRED && !n)
+        if (k->flags & CFG_REQUIRED && (!n || is_null(n)))
             cfg_error(errs, node, "%s is missing", k->name);
     }
     if (!node || is_null(node))
@@ -457,6 +480,15 @@ static void release_named(const struct cfg_key *k, struct cfg_named *named)
     free(named->line);
 }
 
+static void release_items(const struct cfg_key *k, struct cfg_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        cfg_release(k->sub, list->v[i]);
+        free(list->v[i]);
+    }
+    free(list->v);
+}
+
 void cfg_release(const struct cfg_key *table, void *of)
 {
     for (const struct cfg_key *k = table; k->name; k++) {
@@ -486,6 +518,9 @@ void cfg_release(const struct cfg_key *table, void *of)
             break;
         case CFG_NAMED:
             release_named(k, field);
+            break;
+        case CFG_LIST:
+            release_items(k, field);
             break;
         default:
             break;

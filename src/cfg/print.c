@@ -112,7 +112,9 @@ static bool is_absent(const struct cfg_key *k, const void *field)
         return !*(void *const *)field;
     if (k->type == CFG_SECRET)
         return !((const struct cfg_secret *)field)->bytes;
-    if (k->type == CFG_STRS || k->type == CFG_SECRETS)
+    if (k->type == CFG_NAMED)
+        return !list->n;
+    if (k->type == CFG_STRS || k->type == CFG_SECRETS || k->type == CFG_LIST)
         return !list->n && !k->def; /* an empty list is not the default one */
     return k->type == CFG_STRMAP && !((const struct cfg_strmap *)field)->n;
 }
@@ -129,14 +131,23 @@ static void print_named(const struct cfg_key *k, const struct cfg_named *named, 
     }
 }
 
+/* The dash of an item takes the place of the blanks before its first key. */
+static void print_items(const struct cfg_key *k, const struct cfg_list *list, struct buf *out,
+                        int level)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        size_t at = out->n + (size_t)level * 2;
+        print_table(k->sub, list->v[i], out, level + 1);
+        out->p[at] = '-';
+    }
+}
+
 /* Whether a table would print anything: a section without a line is left out. */
 static bool prints_nothing(const struct cfg_key *table, const void *of)
 {
     for (const struct cfg_key *k = table; k->name; k++) {
         const void *field = cfg_field(of, k);
-        if (k->type == CFG_SECTION ? !prints_nothing(k->sub, field)
-            : k->type == CFG_NAMED ? ((const struct cfg_named *)field)->n > 0
-                                   : !is_absent(k, field))
+        if (k->type == CFG_SECTION ? !prints_nothing(k->sub, field) : !is_absent(k, field))
             return false;
     }
     return true;
@@ -146,9 +157,7 @@ static void print_table(const struct cfg_key *table, const void *of, struct buf 
 {
     for (const struct cfg_key *k = table; k->name; k++) {
         const void *field = cfg_field(of, k);
-        if (k->type == CFG_SECTION ? prints_nothing(k->sub, field)
-            : k->type == CFG_NAMED ? !((const struct cfg_named *)field)->n
-                                   : is_absent(k, field))
+        if (k->type == CFG_SECTION ? prints_nothing(k->sub, field) : is_absent(k, field))
             continue;
         indent(out, level);
         buf_printf(out, "%s:", k->name);
@@ -159,6 +168,9 @@ static void print_table(const struct cfg_key *table, const void *of, struct buf 
         } else if (k->type == CFG_NAMED) {
             buf_addc(out, '\n');
             print_named(k, field, out, level + 1);
+        } else if (k->type == CFG_LIST) {
+            buf_adds(out, ((const struct cfg_list *)field)->n ? "\n" : " []\n");
+            print_items(k, field, out, level + 1);
         } else {
             buf_addc(out, ' ');
             print_value(k, field, out);
@@ -174,12 +186,14 @@ void cfg_print(const struct cfg_key *table, const void *of, struct buf *out)
 
 static bool has_table(const struct cfg_key *k)
 {
-    return k->type == CFG_SECTION || k->type == CFG_OPTION || k->type == CFG_NAMED;
+    return k->type == CFG_SECTION || k->type == CFG_OPTION || k->type == CFG_NAMED ||
+           k->type == CFG_LIST;
 }
 
 static void example(const struct cfg_key *table, struct buf *out, int level)
 {
     for (const struct cfg_key *k = table; k->name; k++) {
+        size_t at;
         buf_adds(out, "# ");
         indent(out, level);
         if (!has_table(k)) {
@@ -194,7 +208,10 @@ static void example(const struct cfg_key *table, struct buf *out, int level)
             indent(out, level + 1);
             buf_adds(out, "NAME:\n");
         }
-        example(k->sub, out, level + (k->type == CFG_NAMED ? 2 : 1));
+        at = out->n + 2 + (size_t)(level + 1) * 2;
+        example(k->sub, out, level + (k->type == CFG_NAMED || k->type == CFG_LIST ? 2 : 1));
+        if (k->type == CFG_LIST)
+            out->p[at] = '-';
     }
 }
 
@@ -210,7 +227,7 @@ static const char *type_name(const struct cfg_key *k)
         [CFG_BYTES] = "size",    [CFG_MSEC] = "duration", [CFG_ENUM] = "word",
         [CFG_SECRET] = "secret", [CFG_STRS] = "strings",  [CFG_SECRETS] = "secrets",
         [CFG_STRMAP] = "map",    [CFG_SECTION] = "",      [CFG_OPTION] = "",
-        [CFG_NAMED] = "",
+        [CFG_NAMED] = "",        [CFG_LIST] = "list",
     };
 
     return names[k->type];
@@ -231,10 +248,10 @@ static void reference(const struct cfg_key *table, const char *prefix, struct bu
 {
     for (const struct cfg_key *k = table; k->name; k++) {
         char *below;
-        if (!has_table(k)) {
+        if (!has_table(k) || k->type == CFG_LIST)
             reference_row(k, prefix, out);
+        if (!has_table(k))
             continue;
-        }
         below = xasprintf("%s%s.%s", prefix, k->name, k->type == CFG_NAMED ? "NAME." : "");
         reference(k->sub, below, out);
         free(below);
@@ -268,6 +285,16 @@ static bool same_value(const struct cfg_key *k, const void *a, const void *b)
 
 static bool same_named(const struct cfg_key *k, const struct cfg_named *a,
                        const struct cfg_named *b);
+static bool same_table(const struct cfg_key *table, const void *a, const void *b);
+
+static bool same_items(const struct cfg_key *k, const struct cfg_list *a, const struct cfg_list *b)
+{
+    bool same = a->n == b->n;
+
+    for (size_t i = 0; i < a->n && same; i++)
+        same = same_table(k->sub, a->v[i], b->v[i]);
+    return same;
+}
 
 /* By value, not as printed: printed secrets are masked. */
 static bool same_table(const struct cfg_key *table, const void *a, const void *b)
@@ -283,6 +310,8 @@ static bool same_table(const struct cfg_key *table, const void *a, const void *b
             same = p && q ? same_table(k->sub, p, q) : p == q;
         else if (k->type == CFG_NAMED)
             same = same_named(k, x, y);
+        else if (k->type == CFG_LIST)
+            same = same_items(k, x, y);
         else
             same = same_value(k, x, y);
         if (!same)
@@ -302,6 +331,24 @@ static bool same_named(const struct cfg_key *k, const struct cfg_named *a,
     return true;
 }
 
+/* Of lists of the same length each item is asked for itself. */
+static const char *items_need_restart(const struct cfg_key *k, const struct cfg_list *a,
+                                      const struct cfg_list *b, char *out)
+{
+    char below[128];
+
+    if (a->n != b->n) {
+        snprintf(out, 128, "%s", k->name);
+        return out;
+    }
+    for (size_t i = 0; i < a->n; i++)
+        if (cfg_needs_restart(k->sub, a->v[i], b->v[i], below)) {
+            snprintf(out, 128, "%.40s.%.80s", k->name, below);
+            return out;
+        }
+    return NULL;
+}
+
 const char *cfg_needs_restart(const struct cfg_key *table, const void *a, const void *b, char *out)
 {
     for (const struct cfg_key *k = table; k->name; k++) {
@@ -316,6 +363,11 @@ const char *cfg_needs_restart(const struct cfg_key *table, const void *a, const 
                 snprintf(out, 128, "%s.%s", k->name, below);
                 return out;
             }
+            continue;
+        }
+        if (k->type == CFG_LIST) {
+            if (items_need_restart(k, x, y, out))
+                return out;
             continue;
         }
         same = k->type == CFG_NAMED ? same_named(k, x, y)

@@ -70,6 +70,8 @@ int client_call(struct http_call *c, struct err *e)
     curl_easy_setopt(h, CURLOPT_TIMEOUT, c->timeout_s);
     curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+    if (getenv("HOOKLINE_CA"))
+        curl_easy_setopt(h, CURLOPT_CAINFO, getenv("HOOKLINE_CA"));
     curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(h, CURLOPT_WRITEDATA, &c->text);
     curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);

@@ -5,20 +5,34 @@
 
 #include "admin.h"
 
+enum conf_sandbox { SANDBOX_AUTO, SANDBOX_STRICT, SANDBOX_OFF };
+enum conf_reload { RELOAD_WATCH, RELOAD_SIGNAL };
+
 struct conf {
-    struct cfg_strs listen;
+    struct cfg_list listen; /* of struct net_listen_cfg */
     struct admin_cfg admin;
     struct wal_cfg log;
     int64_t threads;
+    int reload; /* enum conf_reload */
+    int64_t reload_interval_ms;
     struct intake_limits_cfg limits;
+    struct intake_proxies_cfg proxies;
+    struct {
+        int sandbox; /* enum conf_sandbox */
+        bool core_dumps;
+    } process;
     struct {
         int64_t delay_ms, timeout_ms;
     } shutdown;
-    struct wal_dedup_cfg dedup;
+    struct {
+        struct wal_dedup_cfg index;
+        struct claim_cfg claim;
+    } dedup;
     struct cfg_named sources, sinks;
     struct cfg_strs retired_sinks;
     /* derived */
     struct intake_conf intake;
+    struct net_door admin_door;
     uint64_t max_body;
     char *file;
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hookline log ls|verify|dump DIR: read only, also beside a running bridge. fork: gives a log that
- * no bridge runs on an id of its own. */
+/* hookline log ls|verify|dump DIR: read only, also beside a running bridge. Without one: repair
+ * DIR; fork DIR, which gives the log an id of its own. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 #include "cli.h"
 #include "wal.h"
 
-#define USAGE "log ls|verify|dump|fork DIR"
+#define USAGE "log ls|verify|dump|repair|fork DIR"
 
 static void show(const struct record *rec, const char *logid, void *arg)
 {
@@ -46,6 +46,8 @@ int cmd_log(int argc, char **argv)
         rc = wal_ls(argv[1], stdout, &e);
     } else if (left == 2 && !strcmp(argv[0], "verify")) {
         rc = wal_verify(argv[1], stdout, &e);
+    } else if (left == 2 && !strcmp(argv[0], "repair")) {
+        rc = wal_repair(argv[1], stdout, &e);
     } else if (left == 2 && !strcmp(argv[0], "dump")) {
         rc = wal_dump(argv[1], show, &b, &e);
         buf_free(&b);

@@ -11,7 +11,7 @@ const struct command commands[] = {
     { "health", cmd_health, "ask a running bridge whether it is ready" },
     { "send", cmd_send, "sign a webhook as a provider would and deliver it" },
     { "tail", cmd_tail, "follow the events of a running bridge" },
-    { "log", cmd_log, "look into a log folder", "ls verify dump fork" },
+    { "log", cmd_log, "look into a log folder", "ls verify dump repair fork" },
     { "dead", cmd_dead, "letters that a sink refused", "ls show redrive drop" },
     { "replay", cmd_replay, "a retained range once more to a sink" },
     { "providers", cmd_providers, "list the presets, print one, make keys to try one", "keygen" },

@@ -7,6 +7,7 @@
  * close, what waits is answered, the sinks' outstanding acknowledgements are awaited, the log is
  * closed. */
 #include <errno.h>
+#include <event2/event.h>
 #include <event2/event_struct.h>
 #include <event2/thread.h>
 #include <fcntl.h>
@@ -23,11 +24,14 @@
 #include "clock.h"
 #include "conf.h"
 #include "crypto.h"
+#include "harden.h"
 #include "log.h"
 #include "serve.h"
+#include "watch.h"
 
 #define STALL_MS 30000
 #define KEYS_WARM_MS 5000
+#define TAIL_MS 5000
 
 struct server {
     struct conf *boot; /* what the sinks and the admin listener were started from */
@@ -44,11 +48,13 @@ struct server {
     struct admin_view view;
     struct wal *wal;
     struct keys *keys;
+    struct intake_sink *routes;
     pthread_t recovery;
     struct msg recovered, failed;
     struct err err;
     bool recovery_bad, recovery_joined, stall_said, done;
-    int64_t drain_by_ms;
+    int64_t drain_by_ms, look_at_ms;
+    uint8_t seen[WATCH_BYTES]; /* of the files that `conf` names, when they were last read */
     char bound[160], admin_bound[160];
     int exit_code;
 };
@@ -89,8 +95,10 @@ static void *recover(void *arg)
     struct server *s = arg;
 
     s->conf->log.takeover = s->takeover;
-    s->recovery_bad = wal_open(&s->wal, &s->conf->log, &s->conf->dedup, &s->err) != 0 ||
+    s->recovery_bad = wal_open(&s->wal, &s->conf->log, &s->conf->dedup.index, &s->err) != 0 ||
                       (!s->drain && register_keys(s, s->conf, KEYS_WARM_MS, &s->err));
+    if (!s->recovery_bad && !s->drain)
+        intake_mark_tail(s->wal, &s->conf->intake, TAIL_MS);
     inbox_post(&s->inbox, &s->recovered);
     return NULL;
 }
@@ -182,6 +190,33 @@ static void make_gates(struct server *s, struct conf *c)
     }
 }
 
+static int start_intake(struct server *s, unsigned threads)
+{
+    const struct cfg_list *listen = &s->conf->listen;
+    char **addresses = xcalloc(listen->n + 1, sizeof *addresses);
+    int rc;
+
+    for (size_t i = 0; i < listen->n; i++)
+        addresses[i] = ((const struct net_listen_cfg *)listen->v[i])->address;
+    rc = intake_start(&s->view.intake, s->wal, &s->conf->intake, addresses, listen->n, threads,
+                      s->bound, &s->err);
+    free(addresses);
+    return rc;
+}
+
+/* What sources with `ack: broker` wait for. */
+static void make_routes(struct server *s)
+{
+    s->routes = xcalloc(s->view.sinks_n + 1, sizeof *s->routes);
+    for (size_t i = 0; i < s->view.sinks_n; i++) {
+        const struct sink_cfg *k = s->boot->sinks.v[i];
+        s->routes[i] = (struct intake_sink){ k->match.source, k->match.type,
+                                             delivery_progress(s->view.sinks[i]) };
+    }
+    s->conf->intake.sinks = s->routes;
+    s->conf->intake.sinks_n = s->view.sinks_n;
+}
+
 static int start_all(struct server *s)
 {
     struct conf *c = s->conf;
@@ -199,8 +234,8 @@ static int start_all(struct server *s)
         return 0;
     }
     make_gates(s, c);
-    return intake_start(&s->view.intake, s->wal, &c->intake, c->listen.v, c->listen.n, threads,
-                        s->bound, &s->err);
+    make_routes(s);
+    return start_intake(s, threads);
 }
 
 static void on_recovered(struct msg *m, void *self UNUSED)
@@ -213,7 +248,7 @@ static void on_recovered(struct msg *m, void *self UNUSED)
         return;
     if (s->recovery_bad || start_all(s)) {
         if (s->wal == NULL || s->err.code == EXIT_BAD_CONFIG)
-            fprintf(stderr, "%s\n", s->err.text);
+            log_plain("", s->err.text);
         log_error("hookline cannot start", KS("reason", s->err.text), KI("exit", s->err.code));
         leave(s, (int)s->err.code);
         return;
@@ -241,23 +276,53 @@ static void forget_keys(struct conf *c)
         source_forget_keys(c->intake.plans[i]);
 }
 
+/* The same error again and again is said once. */
 static void reject_reload(struct server *s, const struct err_list *errs)
 {
-    for (size_t i = 0; i < errs->n; i++)
+    bool said = !s->view.config_ok && errs->n && !strcmp(s->view.config_error, errs->line[0]);
+
+    for (size_t i = 0; i < errs->n && !said; i++)
         log_error("the new configuration is rejected, the old one stays",
                   KS("reason", errs->line[i]));
     s->view.config_ok = false;
     s->view.config_failed_ms = clock_wall_ms();
+    snprintf(s->view.config_error, sizeof s->view.config_error, "%s", errs->n ? errs->line[0] : "");
 }
 
-/* Valid as a whole or rejected as a whole. */
+/* Everything that reads the configuration gets the new one; nobody uses the old one after it. */
+static void apply(struct server *s, struct conf *new)
+{
+    struct conf *old = s->conf;
+
+    make_gates(s, new);
+    intake_publish(s->view.intake, &new->intake);
+    wal_reconfigure(s->wal, &new->log, &new->dedup.index);
+    s->conf = new;
+    admin_configure(s->admin, &new->admin, &new->admin_door);
+    s->view.listen = &new->listen;
+    s->view.doors = new->intake.doors;
+    s->view.keys = s->keys;
+    forget_keys(old);
+    s->view.config_loaded_ms = clock_wall_ms();
+    s->view.config_ok = true;
+    s->view.commit_timeout_ms = new->limits.commit_timeout_ms;
+    log_info("configuration reloaded", KS("file", s->file), KU("sources", new->sources.n));
+    if (old != s->boot)
+        conf_free(old);
+}
+
+/* Valid as a whole or rejected as a whole. What the files hold is noted first: what changes while
+ * they are read is seen the next time. */
 static void reload(struct server *s)
 {
     struct err_list errs = { NULL, 0 }, warns = { NULL, 0 };
-    struct conf *new = conf_load(s->file, s->dev_text, &errs, &warns), *old = s->conf;
+    uint8_t before[WATCH_BYTES], after[WATCH_BYTES];
+    struct conf *new;
     struct err e = ERR_INIT;
     char key[128];
 
+    watch_look(s->conf, before);
+    new = conf_load(s->file, s->dev_text, &errs, &warns);
     if (new &&cfg_needs_restart(conf_keys(), s->boot, new, key)) {
         err_list_add(&errs, "%s:0: %s can only change with a restart", s->file, key);
         conf_free(new);
@@ -268,21 +333,14 @@ static void reload(struct server *s)
         conf_free(new);
         new = NULL;
     }
+    memcpy(s->seen, before, sizeof before);
     if (!new) {
         reject_reload(s, &errs);
     } else {
-        make_gates(s, new);
-        intake_publish(s->view.intake, &new->intake);
-        wal_reconfigure(s->wal, &new->log, &new->dedup);
-        s->conf = new;
-        s->view.keys = s->keys;
-        forget_keys(old);
-        s->view.config_loaded_ms = clock_wall_ms();
-        s->view.config_ok = true;
-        s->view.commit_timeout_ms = new->limits.commit_timeout_ms;
-        log_info("configuration reloaded", KS("file", s->file), KU("sources", new->sources.n));
-        if (old != s->boot)
-            conf_free(old);
+        watch_look(s->conf, after);
+        apply(s, new);
+        if (memcmp(before, after, sizeof after) == 0) /* other files may be named now */
+            watch_look(s->conf, s->seen);
     }
     err_list_free(&errs);
     err_list_free(&warns);
@@ -318,6 +376,21 @@ static void on_signal(evutil_socket_t fd, short what UNUSED, void *arg)
     }
 }
 
+/* After a failure it is tried again: a file that it wants may be one that nobody watches yet. */
+static void look_at_files(struct server *s)
+{
+    int64_t now = clock_mono_ms();
+    uint8_t found[WATCH_BYTES];
+
+    if (s->conf->reload != RELOAD_WATCH || s->dev || s->view.stopping || !s->view.intake ||
+        now < s->look_at_ms)
+        return;
+    s->look_at_ms = now + s->conf->reload_interval_ms;
+    watch_look(s->conf, found);
+    if (memcmp(found, s->seen, sizeof found) != 0 || !s->view.config_ok)
+        reload(s);
+}
+
 static void check_drain(struct server *s)
 {
     bool all = true;
@@ -342,6 +415,7 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
         log_error("a write or sync of the log takes very long; look at the disk",
                   KI("ms", info.stalled_ms));
     s->stall_said = info.stalled_ms > STALL_MS;
+    look_at_files(s);
     if (s->drain && s->drain_by_ms)
         check_drain(s);
 }
@@ -370,6 +444,7 @@ static void go_down(struct server *s)
     for (size_t i = 0; i < s->view.sinks_n; i++)
         delivery_stop(s->view.sinks[i], MAX(by - clock_mono_ms(), 0));
     free(s->view.sinks);
+    free(s->routes);
     s->view.sinks_n = 0;
     s->view.wal = NULL;
     wal_close(s->wal);
@@ -406,12 +481,16 @@ static void make_loop(struct server *s)
 static int run(struct server *s)
 {
     make_loop(s);
+    watch_look(s->conf, s->seen);
     s->view = (struct admin_view){ .config_file = s->file,
                                    .config_loaded_ms = clock_wall_ms(),
                                    .config_ok = true,
                                    .recovering = true,
-                                   .commit_timeout_ms = s->conf->limits.commit_timeout_ms };
-    if (admin_start(&s->admin, s->base, &s->conf->admin, &s->view, s->admin_bound, &s->err)) {
+                                   .commit_timeout_ms = s->conf->limits.commit_timeout_ms,
+                                   .listen = &s->conf->listen,
+                                   .doors = s->conf->intake.doors };
+    if (admin_start(&s->admin, s->base, &s->conf->admin, &s->conf->admin_door, &s->view,
+                    s->admin_bound, &s->err)) {
         log_error("hookline cannot start", KS("reason", s->err.text), KI("exit", s->err.code));
         return (int)s->err.code;
     }
@@ -438,6 +517,14 @@ static void return_large_blocks(void)
     mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 }
 
+/* Out of memory ends the process inside the libraries too. An event that could not be added would
+ * never come, and a connection or a sink would stand still without a word. */
+static void end_without_memory(void)
+{
+    crypto_end_without_memory();
+    event_set_mem_functions(xmalloc, xrealloc, free);
+}
+
 int cmd_serve(int argc, char **argv)
 {
     const char *file = NULL, *listen = NULL, *admin = NULL;
@@ -460,6 +547,7 @@ int cmd_serve(int argc, char **argv)
     if (left || (s.dev && file) || ((listen || admin) && !s.dev))
         return EXIT_BAD_USAGE;
     return_large_blocks();
+    end_without_memory();
     if (s.dev && !(s.dev_text = dev_configuration(listen, admin, &s.err))) {
         fprintf(stderr, "hookline serve: %s\n", s.err.text);
         return (int)s.err.code;
@@ -472,7 +560,9 @@ int cmd_serve(int argc, char **argv)
     err_list_free(&errs);
     if (!s.conf)
         return EXIT_BAD_CONFIG;
-    rc = run(&s);
+    rc = harden(s.conf, &s.err) ? (int)s.err.code : run(&s);
+    if (rc && s.err.text[0] && !s.base)
+        fprintf(stderr, "hookline serve: %s\n", s.err.text);
     if (s.conf != s.boot)
         conf_free(s.conf);
     conf_free(s.boot);

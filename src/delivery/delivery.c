@@ -121,6 +121,7 @@ static void release(struct delivery *d)
     event_del(&d->again_ev);
     event_base_free(d->base);
     inbox_close(&d->inbox);
+    progress_close(&d->passed_out);
     pthread_mutex_destroy(&d->lock);
     buf_free(&d->warnings);
     wal_run_free(&d->run);
@@ -137,6 +138,7 @@ static void make_loop(struct delivery *d)
     if (!d->base)
         die(EXIT_IO, "no event loop could be made");
     pthread_mutex_init(&d->lock, NULL);
+    progress_init(&d->passed_out, 0);
     inbox_init(&d->inbox);
     event_assign(&d->inbox_ev, d->base, d->inbox.fd, EV_READ | EV_PERSIST, on_inbox, d);
     event_assign(&d->tick, d->base, -1, EV_PERSIST, on_tick, d);
@@ -169,7 +171,7 @@ static int open_all(struct delivery *d, bool first_sinks, struct err *e)
         resume_open(d, mode_before, changed && mode_before == d->cfg->delivery, e))
         return -1;
     d->passed = d->counted = wal_cursor_lsn(d->cursor);
-    atomic_store(&d->passed_out, d->passed);
+    progress_move(&d->passed_out, d->passed);
     if (wal_reader_open(&d->reader, d->wal, d->passed, e) ||
         wal_reader_open(&d->counting, d->wal, d->passed, e) ||
         wal_dead_open(d->wal, d->name, d->cfg->dead_bytes, &d->dead, e))
@@ -219,7 +221,7 @@ void delivery_stop(struct delivery *d, int64_t timeout_ms)
 
 bool delivery_drained(const struct delivery *d)
 {
-    return atomic_load(&d->passed_out) >= wal_durable_lsn(d->wal);
+    return progress_at(&d->passed_out) >= wal_durable_lsn(d->wal);
 }
 
 bool delivery_turning(const struct delivery *d, int64_t now_mono_ms)
@@ -230,4 +232,9 @@ bool delivery_turning(const struct delivery *d, int64_t now_mono_ms)
 const atomic_bool *delivery_full(const struct delivery *d)
 {
     return &d->full;
+}
+
+struct progress *delivery_progress(struct delivery *d)
+{
+    return &d->passed_out;
 }

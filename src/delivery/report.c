@@ -14,7 +14,7 @@ static double lag_seconds(const struct delivery *d)
 /* Exact where all records match; else as of the last tick. */
 static uint64_t lag_events(const struct delivery *d)
 {
-    uint64_t passed = atomic_load(&d->passed_out), durable = wal_durable_lsn(d->wal);
+    uint64_t passed = progress_at(&d->passed_out), durable = wal_durable_lsn(d->wal);
 
     if (passed >= durable)
         return 0;
@@ -38,8 +38,9 @@ void delivery_status(const struct delivery *d, struct buf *json)
     buf_printf(
         json,
         ",\"lsn\":%llu,\"lag_events\":%llu,\"lag_seconds\":%.3f,\"delivered\":%llu,\"dead\":%llu}",
-        (unsigned long long)d->passed_out, (unsigned long long)lag_events(d), lag_seconds(d),
-        (unsigned long long)counter_get(&d->delivered), (unsigned long long)d->dead_n);
+        (unsigned long long)progress_at(&d->passed_out), (unsigned long long)lag_events(d),
+        lag_seconds(d), (unsigned long long)counter_get(&d->delivered),
+        (unsigned long long)d->dead_n);
 }
 
 static bool is_blocked(const struct delivery *d)
@@ -57,7 +58,7 @@ static double value_of(const struct delivery *d, int family)
 {
     switch (family) {
     case 0:
-        return (double)d->passed_out;
+        return (double)progress_at(&d->passed_out);
     case 1:
         return (double)lag_events(d);
     case 2:
@@ -76,6 +77,8 @@ static double value_of(const struct delivery *d, int family)
         return (double)counter_get(&d->gone);
     case 9:
         return (double)counter_get(&d->states_lost);
+    case 10:
+        return (double)counter_get(&d->lost);
     default:
         return is_blocked(d);
     }
@@ -109,6 +112,8 @@ void delivery_metrics(struct delivery *const *d, size_t n, struct buf *out)
           "Records that were trimmed before this sink read them." },
         { "hookline_sink_state_lost_total", "counter",
           "Times that the state kept in the sink was gone." },
+        { "hookline_sink_lost_total", "counter",
+          "Damaged records that were set aside before this sink read them." },
         { "hookline_sink_blocked", "gauge", "1 while somebody has to mend something." },
     };
 

@@ -70,9 +70,10 @@ struct delivery {
     char reason[512];
     struct buf warnings; /* items of a JSON array */
     struct retry_count retries[REASONS];
-    struct counter delivered, gone, states_lost, replayed;
+    struct counter delivered, gone, lost, states_lost, replayed;
     atomic_bool full;
-    _Atomic uint64_t passed_out, lag_events, dead_n, dead_bytes, dead_total;
+    struct progress passed_out;
+    _Atomic uint64_t lag_events, dead_n, dead_bytes, dead_total;
     _Atomic int64_t turned_ms, oldest_ms;
 };
 

@@ -85,9 +85,9 @@ void window_advance(struct delivery *d)
 
     pass_done(d);
     atomic_store(&d->oldest_ms, d->n ? at(d, 0)->rec.time_ms : 0);
-    atomic_store(&d->passed_out, d->passed);
     if (d->settled && wal_cursor_set(d->cursor, d->passed, &e))
         die(EXIT_IO, "sink %s: %s", d->name, e.text);
+    progress_move(&d->passed_out, d->passed);
 }
 
 static void retry_later(struct delivery *d)
@@ -255,6 +255,9 @@ static void push(struct delivery *d, const struct record *rec, struct wal_map *h
                           .bytes = rec->body.n + rec->headers.n + 256 };
     d->bytes += en->bytes;
     d->n++;
+    if (rec->kind ==
+        RECORD_LOST) /* named where it was set aside; which sink it was for is unknown */
+        counter_add(&d->lost, 1);
     if (matches)
         d->unsent = !hand_over(d, en);
 }

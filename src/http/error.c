@@ -33,6 +33,7 @@ static const struct http_error_info table[HTTP_ERRORS] = {
                                       "only 100-continue can be expected" },
     [HTTP_ERR_HEADERS_TOO_LARGE] = { "headers_too_large", 431, 0,
                                      "the headers are too large or too many" },
+    [HTTP_ERR_RATE_LIMITED] = { "rate_limited", 429, 1, "too many requests in too short a time" },
     [HTTP_ERR_TE_UNSUPPORTED] = { "te_unsupported", 501, 0,
                                   "this transfer coding is not supported" },
     [HTTP_ERR_METHOD_UNKNOWN] = { "method_unknown", 501, 0, "the method is not known" },
@@ -48,6 +49,10 @@ static const struct http_error_info table[HTTP_ERRORS] = {
     [HTTP_ERR_SHUTTING_DOWN] = { "shutting_down", 503, 1, "the process is stopping" },
     [HTTP_ERR_KEYS_UNAVAILABLE] = { "keys_unavailable", 503, 5,
                                     "the provider's public keys cannot be had now" },
+    [HTTP_ERR_BROKER_TIMEOUT] = { "broker_timeout", 503, 5,
+                                  "the event is stored and will be delivered; not every sink has "
+                                  "it yet" },
+    [HTTP_ERR_IN_PROGRESS] = { "in_progress", 503, 2, "another replica is taking this delivery" },
 };
 
 const struct http_error_info *http_error(enum http_error e)

@@ -16,9 +16,26 @@
 #define F(m) offsetof(struct intake_limits_cfg, m)
 #define RESERVED_FDS 128 /* for the log, the sinks and the admin listener */
 #define SILENT_MS 60000
+#define NETWORKS 65536 /* whose rate is known at a time; 1 MiB, touched when it is used */
+#define N(m) (offsetof(struct intake_network_cfg, m))
 
 const struct cfg_key *intake_limits_keys(void)
 {
+    static const struct cfg_key network[] = {
+        { "rate", CFG_INT, N(rate), "0", 0, 1000000, .flags = CFG_RELOAD,
+          .help = "Requests a second, genuine or not; more get 429. 0: no limit." },
+        { "burst", CFG_INT, N(burst), "0", 0, 10000000, .flags = CFG_RELOAD,
+          .help = "How many may come at once after a pause; 0: ten seconds' worth." },
+        { "connections", CFG_INT, N(connections), "0", 0, 1000000, .flags = CFG_RELOAD,
+          .help =
+              "Connections at a time; more get 503. 0: as many as all together. Trusted proxies "
+              "are not counted." },
+        { "ipv4_prefix", CFG_INT, N(ipv4_prefix), "32", 8, 32, .flags = CFG_RELOAD,
+          .help = "How many bits of an IPv4 address make a network." },
+        { "ipv6_prefix", CFG_INT, N(ipv6_prefix), "64", 16, 128, .flags = CFG_RELOAD,
+          .help = "How many bits of an IPv6 address make a network." },
+        { 0 }
+    };
     static const struct cfg_key keys[] = {
         { "buffer_bytes", CFG_BYTES, F(buffer_bytes), "256MiB", (int64_t)MIB(1), (int64_t)GIB(64),
           .flags = CFG_RELOAD,
@@ -29,6 +46,8 @@ const struct cfg_key *intake_limits_keys(void)
           .help = "Request line and headers together." },
         { "connections", CFG_INT, F(connections), "10000", 1, 1000000, .flags = CFG_RELOAD,
           .help = "Connections at a time; the descriptor limit may lower it." },
+        { "handshake_timeout", CFG_MSEC, F(handshake_timeout_ms), "5s", 1, 3600000,
+          .flags = CFG_RELOAD, .help = "From the connection to the end of the TLS handshake." },
         { "header_timeout", CFG_MSEC, F(header_timeout_ms), "10s", 1, 3600000, .flags = CFG_RELOAD,
           .help = "From the first byte to the end of the headers." },
         { "body_timeout", CFG_MSEC, F(body_timeout_ms), "30s", 1, 3600000, .flags = CFG_RELOAD,
@@ -36,16 +55,20 @@ const struct cfg_key *intake_limits_keys(void)
         { "idle_timeout", CFG_MSEC, F(idle_timeout_ms), "60s", 1, 3600000, .flags = CFG_RELOAD,
           .help = "A kept connection without a request." },
         { "commit_timeout", CFG_MSEC, F(commit_timeout_ms), "5s", 1, 3600000, .flags = CFG_RELOAD,
-          .help = "A sender that waited this long for the disk gets 503 commit_timeout." },
+          .help = "A sender that waited this long for the disk gets 503 commit_timeout, for the "
+                  "sinks (`ack: broker`) 503 broker_timeout." },
+        { "per_network", CFG_SECTION, F(per_network), .sub = network,
+          .help = "What one network of senders may use." },
         { 0 }
     };
 
     return keys;
 }
 
-static void make_limits(const struct intake_limits_cfg *cfg, unsigned threads,
+static void make_limits(const struct intake *in, const struct intake_conf *conf,
                         struct net_limits *out)
 {
+    const struct intake_limits_cfg *cfg = &conf->limits;
     uint32_t all = net_connection_limit((uint32_t)cfg->connections, RESERVED_FDS);
 
     *out = (struct net_limits){
@@ -53,12 +76,18 @@ static void make_limits(const struct intake_limits_cfg *cfg, unsigned threads,
                   .target_bytes = 8192,
                   .body_bytes = cfg->body_bytes },
         .buffer_bytes = cfg->buffer_bytes,
-        .connections = MAX(all / threads, 1u),
+        .connections = MAX(all / in->n, 1u),
+        .handshake_timeout_ms = cfg->handshake_timeout_ms,
         .header_timeout_ms = cfg->header_timeout_ms,
         .body_timeout_ms = cfg->body_timeout_ms,
         .idle_timeout_ms = cfg->idle_timeout_ms,
         .reply_timeout_ms = 10000,
         .pipeline = 32,
+        .network_connections = (uint32_t)cfg->per_network.connections,
+        .prefixes = { (uint8_t)cfg->per_network.ipv4_prefix,
+                      (uint8_t)cfg->per_network.ipv6_prefix },
+        .places = in->places,
+        .uncounted = &conf->proxies.trusted,
     };
 }
 
@@ -76,7 +105,7 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 
     atomic_store_explicit(&t->turned_ms, now, memory_order_relaxed);
     atomic_store_explicit(&t->connections, net_connections(t->server), memory_order_relaxed);
-    intake_expire(t, now, HTTP_ERR_COMMIT_TIMEOUT);
+    intake_expire(t, now, false);
 }
 
 static bool finished(const struct intake_thread *t)
@@ -96,7 +125,7 @@ static void *run(void *arg)
         event_base_loop(t->base, EVLOOP_ONCE);
         wal_submit(t->in->wal, &t->gathered);
     }
-    intake_expire(t, INT64_MAX, HTTP_ERR_SHUTTING_DOWN);
+    intake_expire(t, INT64_MAX, true);
     return NULL;
 }
 
@@ -119,13 +148,15 @@ static void thread_init(struct intake *in, unsigned number, const struct intake_
     histogram_init_seconds(&t->ack_seconds);
     t->unmatched = source_stats_get("-");
     t->turned_ms = clock_mono_ms();
-    make_limits(&conf->limits, in->n, &limits);
+    make_limits(in, conf, &limits);
     t->server =
         net_server_new(t->base, &limits, &in->held, &intake_handler, t, sizeof(struct pending));
     event_assign(&t->inbox_ev, t->base, t->inbox.fd, EV_READ | EV_PERSIST, on_inbox, t);
     event_add(&t->inbox_ev, NULL);
     event_assign(&t->tick, t->base, -1, EV_PERSIST, on_tick, t);
     event_add(&t->tick, &tick);
+    broker_start(t);
+    replicas_start(t);
 }
 
 /* Unix sockets are bound once and accepted from by all threads; TCP ports are shared by the kernel.
@@ -168,12 +199,14 @@ static void close_all(struct intake *in)
 {
     for (unsigned i = 0; i < in->n; i++) {
         struct intake_thread *t = &in->threads[i];
+        broker_stop(t);
         if (t->waiting_n) {
             net_stop_listening(t->server);
             left_behind = in;
             continue;
         }
         net_server_free(t->server);
+        claims_free(t->claims);
         event_del(&t->inbox_ev);
         event_del(&t->tick);
         event_base_free(t->base);
@@ -189,9 +222,24 @@ static void close_all(struct intake *in)
     free(in->shared_paths);
     if (left_behind == in)
         return;
+    rate_table_free(in->networks);
+    rate_places_free(in->places);
     free(in->threads);
     free(in->controls);
     free(in);
+}
+
+static void set_doors(struct intake_thread *t)
+{
+    for (size_t i = 0; i < t->conf->doors_n; i++)
+        net_set_door(t->server, i, &t->conf->doors[i]);
+}
+
+static const char *scheme(const struct intake_conf *conf, const char *address)
+{
+    if (!strncmp(address, "unix:", 5))
+        return "";
+    return conf->doors_n && conf->doors[0].tls ? "https://" : "http://";
 }
 
 int intake_start(struct intake **out, struct wal *w, const struct intake_conf *conf,
@@ -201,6 +249,10 @@ int intake_start(struct intake **out, struct wal *w, const struct intake_conf *c
     char text[128];
 
     in->wal = w;
+    in->networks = rate_table_new(NETWORKS);
+    in->places = rate_places_new(NETWORKS);
+    in->sinks = conf->sinks;
+    in->sinks_n = conf->sinks_n;
     in->n = MIN(threads ? threads : 1, (unsigned)THREADS_MAX);
     in->threads = xcalloc(in->n, sizeof *in->threads);
     in->controls = xcalloc(in->n, sizeof *in->controls);
@@ -215,8 +267,10 @@ int intake_start(struct intake **out, struct wal *w, const struct intake_conf *c
         }
         log_info("listening", KS("address", text));
         if (bound && i == 0)
-            snprintf(bound, 160, "%s%s", strncmp(text, "unix:", 5) ? "http://" : "", text);
+            snprintf(bound, 160, "%s%s", scheme(conf, text), text);
     }
+    for (unsigned i = 0; i < in->n; i++)
+        set_doors(&in->threads[i]);
     for (unsigned i = 0; i < in->n; i++)
         if (pthread_create(&in->threads[i].thread, NULL, run, &in->threads[i]))
             die(EXIT_IO, "an intake thread could not be started");
@@ -240,8 +294,10 @@ static void on_publish(struct msg *m, void *self)
     struct net_limits limits;
 
     t->conf = c->conf;
-    make_limits(&c->conf->limits, t->in->n, &limits);
+    replicas_configure(t);
+    make_limits(t->in, c->conf, &limits);
     net_set_limits(t->server, &limits);
+    set_doors(t);
     acknowledge(t->in);
 }
 
@@ -318,7 +374,7 @@ unsigned intake_default_threads(void)
 
 static struct source_stats *all_stats;
 static const int codes[CODES] = { 200, 202, 204, 400, 401, 403, 404, 405, 408,
-                                  411, 413, 414, 417, 431, 501, 503, 505 };
+                                  411, 413, 414, 417, 429, 431, 501, 503, 505 };
 
 int code_index(int status)
 {
@@ -450,6 +506,19 @@ static void print_skew(const struct intake *in, struct buf *out)
                 metrics_value(out, family, (double)SUM(in, s, member), "source", s->name, NULL);   \
     } while (0)
 
+static void print_handshakes(const struct intake *in, struct buf *out)
+{
+    metrics_head(out, "hookline_handshakes_total", "counter",
+                 "Connections by how TLS and the PROXY header before it went.");
+    for (int h = 0; h < HANDSHAKES; h++) {
+        uint64_t n = 0;
+        for (unsigned i = 0; i < in->n; i++)
+            n += net_handshakes(in->threads[i].server, (enum net_handshake)h);
+        metrics_value(out, "hookline_handshakes_total", (double)n, "result",
+                      net_handshake_name((enum net_handshake)h), NULL);
+    }
+}
+
 void intake_metrics(const struct intake *in, struct buf *out)
 {
     struct histogram ack;
@@ -470,6 +539,8 @@ void intake_metrics(const struct intake *in, struct buf *out)
     metrics_head(out, "hookline_ack_duration_seconds", "histogram",
                  "First byte of a request to its 2xx.");
     metrics_histogram(out, "hookline_ack_duration_seconds", &ack, NULL);
+    print_handshakes(in, out);
     metrics_head(out, "hookline_connections", "gauge", "Open connections of senders.");
     metrics_value(out, "hookline_connections", (double)connections, NULL);
+    replicas_metrics(in, out);
 }

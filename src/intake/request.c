@@ -2,15 +2,16 @@
 /* One webhook: route, verify, submit, answer.
  *
  * P1: answer_durable() is the only place that writes a 2xx for a delivery, and it runs only when
- * the log gave the record back as durable (or named an earlier durable one). P10: submit() is
- * reached only through VERDICT_OK. */
+ * the log gave the record back as durable (or named an earlier durable one); with `ack: broker`
+ * when the sinks have it as well (broker.c), with `dedup.redis` when another replica did all that
+ * (replicas.c). P10: submit() is reached only through VERDICT_OK. */
 #include <string.h>
 
 #include "clock.h"
 #include "log.h"
 #include "room.h"
 
-#define WAITING_MAX 20000 /* records of one thread that the log has not given back */
+#define WAITING_MAX 20000 /* records of one thread that the log or a sink has */
 
 static struct pending *pending_of(struct net_request *req)
 {
@@ -40,6 +41,7 @@ static const struct source_plan *route(struct intake_thread *t, struct net_reque
     for (size_t i = 0; i < t->conf->n; i++)
         if (source_match_path(t->conf->plans[i], path, token)) {
             pending_of(req)->stats = t->conf->stats[i];
+            pending_of(req)->guard = t->conf->guards ? &t->conf->guards[i] : NULL;
             return t->conf->plans[i];
         }
     return NULL;
@@ -49,6 +51,41 @@ static bool is_handshake_method(const struct source_plan *plan, enum http_method
 {
     return (m == METHOD_GET && source_info(plan)->handshake_get) ||
            (m == METHOD_OPTIONS && source_info(plan)->handshake_options);
+}
+
+/* For those who run us: counted, kept for /v1/rejected, and logged now and then. plan NULL: nothing
+ * of the request has been looked at but who sent it. */
+static void note_refusal(struct intake_thread *t, struct net_request *req,
+                         const struct source_plan *plan, enum verdict v, int status)
+{
+    static struct log_limit limit;
+    struct source_stats *stats = pending_of(req)->stats;
+    struct rejected r; /* not zeroed: its text is as long as it says */
+    char remote[NET_PEER_TEXT_MAX];
+    uint64_t left_out;
+
+    counter_add(&stats->part[t->number].rejected[v], 1);
+    r.time_ms = clock_wall_ms();
+    r.skew_ms = plan ? t->ev.skew_ms : INT64_MIN;
+    r.why = plan ? t->ev.trial.why : NULL;
+    r.verdict = v;
+    r.status = status;
+    guard_peer(t, req, &r.peer);
+    r.text_n = plan ? source_explain(plan, &req->http, req->bytes, &t->ev, r.text) : 0;
+    rejected_add(&stats->rejected, &r);
+    if (log_limit_pass(&limit, &left_out))
+        log_warn("a delivery was refused", KS("source", stats->name), KS("reason", verdict_name(v)),
+                 KS("remote", net_peer_text(&r.peer, remote)), KU("left_out", left_out));
+}
+
+static enum http_error check_sender(struct intake_thread *t, struct net_request *req)
+{
+    enum verdict why;
+    enum http_error e = guard_head(t, req, pending_of(req)->guard, &why);
+
+    if (why != VERDICT_OK)
+        note_refusal(t, req, NULL, why, http_error(e)->status);
+    return e;
 }
 
 static enum http_error on_head(struct net_request *req, void *arg)
@@ -65,7 +102,7 @@ static enum http_error on_head(struct net_request *req, void *arg)
         return HTTP_ERR_METHOD_NOT_ALLOWED;
     body_max = source_info(plan)->body_bytes;
     req->http.body_max = body_max ? body_max : t->conf->limits.body_bytes;
-    return HTTP_ERR_NONE;
+    return pending_of(req)->guard ? check_sender(t, req) : HTTP_ERR_NONE;
 }
 
 static void on_refused(enum http_error e, struct net_request *req, void *arg)
@@ -112,7 +149,7 @@ static void answer_durable(struct intake_thread *t, struct pending *p)
         buf_free(&json);
 }
 
-static void count_durable(struct intake_thread *t, struct pending *p)
+void intake_count(struct intake_thread *t, const struct pending *p)
 {
     static struct log_limit limit;
     struct stats_part *part = &p->stats->part[t->number];
@@ -148,50 +185,102 @@ static enum http_error log_error_of(enum wal_result r)
     return HTTP_ERR_NONE;
 }
 
+/* It waits for nothing any more: with its answer it goes. */
+static void let_go(struct intake_thread *t, struct pending *p, enum http_error e)
+{
+    struct asked *asked = p->asked;
+    char *copy = p->copy;
+
+    TAILQ_REMOVE(&t->waiting, p, waiting);
+    p->req->keep = false;
+    if (e)
+        refuse(t, p->req, e);
+    else
+        answer_durable(t, p);
+    free(copy);
+    free(asked);
+}
+
+void intake_refuse(struct intake_thread *t, struct pending *p, enum http_error e)
+{
+    let_go(t, p, e);
+}
+
+void intake_confirm(struct intake_thread *t, struct pending *p)
+{
+    if (p->stage == AT_SINK && t->claims && p->append.dedup)
+        replicas_mark(t, p, true);
+    let_go(t, p, HTTP_ERR_NONE);
+}
+
+/* The sender has its 503 already; a repeat will be answered "duplicate". */
+static void forget(struct pending *p)
+{
+    struct asked *asked = p->asked;
+    char *copy = p->copy;
+
+    net_request_release(p->req);
+    free(copy);
+    free(asked);
+}
+
 /* The log gave the record back. */
 static void on_logged(struct msg *m, void *self)
 {
     struct intake_thread *t = self;
     struct wal_append *a = container_of(m, struct wal_append, msg);
     struct pending *p = container_of(a, struct pending, append);
-    struct net_request *req = p->req;
     enum http_error e = log_error_of(a->result);
-    char *copy = p->copy;
+    bool wait = false;
 
     t->waiting_n--;
     if (!e)
-        count_durable(t, p);
-    if (p->timed_out) { /* the sender has its 503 already; a repeat will be answered "duplicate" */
-        net_request_release(req);
-    } else {
-        TAILQ_REMOVE(&t->waiting, p, waiting);
-        req->keep = false;
-        if (e)
-            refuse(t, req, e);
-        else
-            answer_durable(t, p);
-    }
-    free(copy);
+        intake_count(t, p);
+    if (!e && p->ack_broker)
+        wait = p->timed_out || broker_wait(t, p);
+    if (t->claims && a->dedup && !e)
+        replicas_mark(t, p, !wait);
+    else if (p->asked && a->result != WAL_FAILED) /* else it may be on the disk */
+        replicas_refused(t, p);
+    if (p->timed_out)
+        forget(p);
+    else if (!wait)
+        let_go(t, p, e);
 }
 
-/* A commit that takes too long, or longer than the shutdown: the sender is told so. */
-void intake_expire(struct intake_thread *t, int64_t now_ms, enum http_error e)
+/* What takes too long, or longer than the shutdown: the sender is told so. The log needs the bytes
+ * of what it still has. */
+void intake_expire(struct intake_thread *t, int64_t now_ms, bool stopping)
 {
+    static const enum http_error late[] = { [AT_LOG] = HTTP_ERR_COMMIT_TIMEOUT,
+                                            [AT_SINK] = HTTP_ERR_BROKER_TIMEOUT,
+                                            [AT_REPLICAS] = HTTP_ERR_OVERLOADED };
     struct pending *p;
 
     while ((p = TAILQ_FIRST(&t->waiting)) && p->deadline_ms <= now_ms) {
-        TAILQ_REMOVE(&t->waiting, p, waiting);
-        p->timed_out = true;
-        refuse(t, p->req, e);
+        enum http_error e = stopping ? HTTP_ERR_SHUTTING_DOWN : late[p->stage];
+        switch (p->stage) {
+        case AT_LOG:
+            TAILQ_REMOVE(&t->waiting, p, waiting);
+            p->timed_out = true;
+            refuse(t, p->req, e);
+            continue;
+        case AT_SINK:
+            broker_leave(t, p);
+            break;
+        case AT_REPLICAS:
+            replicas_leave(t, p);
+        }
+        let_go(t, p, e);
     }
 }
 
 /* --- submitting
  * -------------------------------------------------------------------------------------- */
 
-static bool in_scratch(const struct source_event *ev, struct span s)
+static bool is_of(const struct net_request *req, struct span s)
 {
-    return s.n && s.p >= ev->scratch.p && s.p < ev->scratch.p + ev->scratch.n;
+    return s.p >= req->bytes && s.p < req->bytes + req->cap;
 }
 
 static struct span move_to(char **at, struct span s)
@@ -204,9 +293,10 @@ static struct span move_to(char **at, struct span s)
     return moved;
 }
 
-/* What verification left in the thread's scratch goes behind the request's own bytes, where it
- * stays until the log is done; only what does not fit there costs an allocation. */
-static void keep_scratch(struct intake_thread *t, struct net_request *req, struct record *rec)
+/* What verification left in the thread's scratch, or borrowed from a plan that a reload may free,
+ * goes behind the request's own bytes, where it stays until the answer; only what does not fit
+ * there costs an allocation. */
+static void keep_borrowed(struct intake_thread *t, struct net_request *req, struct record *rec)
 {
     struct pending *p = pending_of(req);
     struct span *moving[] = { &rec->id, &rec->type, &rec->subject };
@@ -214,13 +304,20 @@ static void keep_scratch(struct intake_thread *t, struct net_request *req, struc
     char *at;
 
     for (size_t i = 0; i < ARRAY_LEN(moving); i++)
-        need += in_scratch(&t->ev, *moving[i]) ? moving[i]->n : 0;
+        need += is_of(req, *moving[i]) ? 0 : moving[i]->n;
     p->copy = need > room ? xmalloc(need) : NULL;
     at = p->copy ? p->copy : req->bytes + req->http.consumed;
     rec->headers = move_to(&at, buf_as_span(&t->ev.headers));
     for (size_t i = 0; i < ARRAY_LEN(moving); i++)
-        if (in_scratch(&t->ev, *moving[i]))
+        if (!is_of(req, *moving[i]))
             *moving[i] = move_to(&at, *moving[i]);
+}
+
+void intake_log(struct intake_thread *t, struct pending *p)
+{
+    p->stage = AT_LOG;
+    t->waiting_n++;
+    msg_list_add(&t->gathered, &p->append.msg);
 }
 
 static void submit(struct intake_thread *t, struct net_request *req, const struct source_plan *plan,
@@ -237,17 +334,18 @@ static void submit(struct intake_thread *t, struct net_request *req, const struc
                                      .subject = ev->subject,
                                      .content_type = ev->content_type,
                                      .body = http_body(&req->http, req->bytes) };
-    keep_scratch(t, req, &p->append.rec);
+    keep_borrowed(t, req, &p->append.rec);
     p->append.dedup = ev->dedup;
     p->append.reply = &t->inbox;
     p->append.done = on_logged;
     p->req = req;
     p->status = source_info(plan)->status;
+    p->ack_broker = source_info(plan)->ack_broker;
     p->deadline_ms = clock_mono_ms() + t->conf->limits.commit_timeout_ms;
     req->keep = true;
     TAILQ_INSERT_TAIL(&t->waiting, p, waiting);
-    t->waiting_n++;
-    msg_list_add(&t->gathered, &p->append.msg);
+    if (!t->claims || !p->append.dedup || !replicas_ask(t, p))
+        intake_log(t, p);
 }
 
 static bool gate_closed(const struct intake_thread *t, const char *source, struct span type)
@@ -278,30 +376,6 @@ static void refuse_as(struct intake_thread *t, struct net_request *req, int stat
     net_answer(req, &(struct http_reply){ .status = status,
                                           .content_type = "application/json",
                                           .body = buf_as_span(&json) });
-}
-
-/* For those who run us: counted, kept for /v1/rejected, and logged now and then. */
-static void note_refusal(struct intake_thread *t, struct net_request *req,
-                         const struct source_plan *plan, enum verdict v, int status)
-{
-    static struct log_limit limit;
-    struct source_stats *stats = pending_of(req)->stats;
-    struct rejected r; /* not zeroed: its text is as long as it says */
-    char remote[NET_PEER_TEXT_MAX];
-    uint64_t left_out;
-
-    counter_add(&stats->part[t->number].rejected[v], 1);
-    r.time_ms = clock_wall_ms();
-    r.skew_ms = t->ev.skew_ms;
-    r.why = t->ev.trial.why;
-    r.verdict = v;
-    r.status = status;
-    net_peer(req, &r.peer);
-    r.text_n = source_explain(plan, &req->http, req->bytes, &t->ev, r.text);
-    rejected_add(&stats->rejected, &r);
-    if (log_limit_pass(&limit, &left_out))
-        log_warn("a delivery was refused", KS("source", stats->name), KS("reason", verdict_name(v)),
-                 KS("remote", net_peer_text(&r.peer, remote)), KU("left_out", left_out));
 }
 
 static void reject(struct intake_thread *t, struct net_request *req, const struct source_plan *plan,
@@ -357,7 +431,9 @@ static void on_request(struct net_request *req, void *arg)
         answer_handshake(t, req);
     else if (gate_closed(t, p->stats->name, t->ev.type))
         refuse(t, req, HTTP_ERR_BACKLOG_FULL);
-    else if (t->waiting_n >= WAITING_MAX)
+    else if (p->guard && !guard_rate(p->guard, &p->stats->rate))
+        refuse(t, req, HTTP_ERR_RATE_LIMITED);
+    else if (t->waiting_n + t->parked_n >= WAITING_MAX)
         refuse(t, req, HTTP_ERR_OVERLOADED);
     else
         submit(t, req, plan, now_ms);

@@ -10,7 +10,7 @@
 #define THREADS_MAX 64
 
 /* Statuses that are counted; each error of the closed list has one of them. */
-enum { CODES = 17 };
+enum { CODES = 18 };
 int code_index(int status);
 
 struct stats_part { /* one thread's, a cache line of its own */
@@ -43,6 +43,7 @@ struct source_stats {
     struct source_stats *next;
     char *name;
     struct rejected_ring rejected;
+    struct rate_bucket rate;
     struct stats_part part[THREADS_MAX];
 };
 
@@ -52,13 +53,25 @@ struct pending { /* embedded in net_request.extra */
     struct wal_append append;
     struct net_request *req;
     struct source_stats *stats;
+    const struct intake_guard *guard; /* as long as the request is not submitted */
     TAILQ_ENTRY(pending) waiting;
     int64_t deadline_ms;
     char *copy; /* what did not fit behind the request's bytes */
     int status;
-    bool timed_out;
+    enum { AT_LOG, AT_SINK, AT_REPLICAS } stage; /* who has it */
+    bool ack_broker, timed_out;
+    size_t sink, place;  /* AT_SINK: which one, and where in its heap */
+    struct asked *asked; /* its claim, where several replicas share one index */
 };
 TAILQ_HEAD(pending_list, pending);
+
+/* The requests of one thread that wait for one sink, the lowest LSN on top. */
+struct sink_queue {
+    struct progress_watch watch;
+    struct progress *passed;
+    struct pending **heap;
+    size_t n, cap;
+};
 
 struct intake_thread {
     struct intake *in;
@@ -69,9 +82,12 @@ struct intake_thread {
     struct event inbox_ev, tick;
     struct net_server *server;
     const struct intake_conf *conf;
-    struct msg_list gathered; /* handed to the log at the end of the pass */
-    struct pending_list waiting;
-    size_t waiting_n;
+    struct msg_list gathered;    /* handed to the log at the end of the pass */
+    struct pending_list waiting; /* for an answer, in the order of their deadlines */
+    size_t waiting_n;            /* the log has, answered or not */
+    struct sink_queue *queues;   /* one a sink */
+    size_t parked_n;             /* in all of them, or asking the other replicas */
+    struct claims *claims;       /* NULL: there are no others */
     struct source_event ev;
     struct histogram ack_seconds;
     _Atomic int64_t turned_ms;
@@ -91,16 +107,49 @@ struct intake {
     struct wal *wal;
     struct intake_thread *threads;
     unsigned n;
+    const struct intake_sink *sinks;
+    size_t sinks_n;
     struct control *controls;
     pthread_mutex_t lock;
     pthread_cond_t done;
     unsigned acks;
     _Atomic uint64_t held;
+    struct rate_table *networks;
+    struct rate_places *places;
     int *shared_fds;
     char **shared_paths;
     size_t shared_n;
 };
 
+/* guard.c: who sent it, proxies left out */
+void guard_peer(const struct intake_thread *t, const struct net_request *req, struct net_peer *out);
+/* Whether this sender may go on behind the head; *why says what he lacks. */
+enum http_error guard_head(struct intake_thread *t, struct net_request *req,
+                           const struct intake_guard *g, enum verdict *why);
+bool guard_rate(const struct intake_guard *g, struct rate_bucket *bucket);
+
 extern const struct net_handler intake_handler;
-/* Answers those that have waited until now with e; their records stay with the log. */
-void intake_expire(struct intake_thread *t, int64_t now_ms, enum http_error e);
+/* Answers those that have waited until now; their records stay with the log. */
+void intake_expire(struct intake_thread *t, int64_t now_ms, bool stopping);
+void intake_log(struct intake_thread *t, struct pending *p); /* to the log with it */
+void intake_refuse(struct intake_thread *t, struct pending *p, enum http_error e);
+/* All that was waited for has come: answers. */
+void intake_confirm(struct intake_thread *t, struct pending *p);
+void intake_count(struct intake_thread *t, const struct pending *p); /* durable or a duplicate */
+
+/* broker.c */
+void broker_start(struct intake_thread *t);
+void broker_stop(struct intake_thread *t); /* nothing waits any more; any thread */
+/* True: the durable record is not with all its sinks yet, and intake_confirm will be called. */
+bool broker_wait(struct intake_thread *t, struct pending *p);
+void broker_leave(struct intake_thread *t, struct pending *p);
+
+/* replicas.c */
+void replicas_start(struct intake_thread *t);
+void replicas_configure(struct intake_thread *t); /* t->conf is new */
+/* True: it goes on when the others have been asked. */
+bool replicas_ask(struct intake_thread *t, struct pending *p);
+void replicas_leave(struct intake_thread *t, struct pending *p);
+void replicas_refused(struct intake_thread *t, struct pending *p); /* by the log */
+void replicas_mark(struct intake_thread *t, struct pending *p, bool done);
+void replicas_metrics(const struct intake *in, struct buf *out);

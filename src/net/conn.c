@@ -8,15 +8,16 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "rate.h"
 #include "room.h"
 
 #define LINGER_BYTES (64u << 10)
+#define RECORDS 16               /* of TLS, a turn */
 #define CHUNKED_READ (16u << 10) /* at most so much can be behind a body of unknown length */
 
 void conn_set_wait(struct net_conn *c, enum wait w)
@@ -45,9 +46,18 @@ static bool wants_read(const struct net_conn *c)
     return !c->eof && (c->stream || c->wait == WAIT_LINGER || takes_requests(c));
 }
 
+static short wanted_events(const struct net_conn *c)
+{
+    short blocked = c->tls_blocked ? EV_WRITE : 0;
+
+    if (c->stage != STAGE_HTTP)
+        return blocked ? blocked : EV_READ;
+    return (short)((wants_read(c) ? EV_READ : 0) | (c->out.n ? EV_WRITE : 0) | blocked);
+}
+
 static void set_events(struct net_conn *c)
 {
-    short what = (short)((wants_read(c) ? EV_READ : 0) | (c->out.n ? EV_WRITE : 0));
+    short what = wanted_events(c);
 
     if (what == c->armed)
         return;
@@ -59,15 +69,18 @@ static void set_events(struct net_conn *c)
         return;
     event_assign(&c->ev, c->server->base, c->fd, (short)(what | EV_PERSIST), conn_on_event, c);
     event_add(&c->ev, NULL);
+    if (c->tls_more && what & EV_READ) /* no event of the socket would tell of it */
+        event_active(&c->ev, EV_READ, 0);
 }
 
-void conn_new(struct net_server *s, int fd)
+struct net_conn *conn_new(struct net_server *s, int fd, const struct net_door *door)
 {
     struct net_conn *c = xcalloc(1, sizeof *c);
     int one = 1;
 
     c->server = s;
     c->fd = fd;
+    c->place = -1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
                sizeof one); /* fails on Unix sockets; no matter */
     event_assign(&c->ev, s->base, fd, EV_READ | EV_PERSIST, conn_on_event, c);
@@ -75,7 +88,11 @@ void conn_new(struct net_server *s, int fd)
     c->armed = EV_READ;
     TAILQ_INSERT_TAIL(&s->all, c, all);
     s->conns++;
-    conn_set_wait(c, WAIT_FIRST);
+    if (door->tls)
+        c->tls = tls_accept(door->tls, fd);
+    c->stage = door->proxy ? STAGE_PROXY : door->tls ? STAGE_HANDSHAKE : STAGE_HTTP;
+    conn_set_wait(c, c->stage == STAGE_HTTP ? WAIT_FIRST : WAIT_HANDSHAKE);
+    return c;
 }
 
 static void end_stream(struct net_conn *c)
@@ -101,6 +118,11 @@ void conn_close(struct net_conn *c)
     conn_set_wait(c, WAIT_NONE);
     event_del(&c->ev);
     s->writing -= !!(c->armed & EV_WRITE);
+    if (c->tls) {
+        tls_goodbye(c->tls);
+        tls_free(c->tls);
+        c->tls = NULL;
+    }
     close(c->fd);
     if (c->reading)
         request_recycle(c->reading);
@@ -113,6 +135,8 @@ void conn_close(struct net_conn *c)
     }
     c->reading = c->first = c->last = NULL;
     TAILQ_REMOVE(&s->all, c, all);
+    if (c->place >= 0)
+        rate_places_give(s->limits.places, c->place);
     TAILQ_INSERT_TAIL(&s->dead, c, waiting);
     s->conns--;
     end_stream(c);
@@ -123,7 +147,7 @@ static void start_closing(struct net_conn *c, bool linger)
 {
     c->closing = true;
     c->linger |= linger;
-    c->continue_due = false;
+    c->continue_due = c->tls_more = c->tls_blocked = false;
     if (c->reading)
         request_recycle(c->reading);
     c->reading = NULL;
@@ -139,8 +163,15 @@ static void finish(struct net_conn *c)
     }
     if (c->wait == WAIT_LINGER)
         return;
+    if (c->tls)
+        tls_goodbye(c->tls);
     shutdown(c->fd, SHUT_WR);
     conn_set_wait(c, WAIT_LINGER);
+}
+
+static ssize_t send_some(struct net_conn *c, const char *p, size_t n)
+{
+    return c->tls ? tls_send(c->tls, p, n) : send(c->fd, p, n, MSG_NOSIGNAL);
 }
 
 /* Sends from p; keeps what the kernel does not take. False: the connection is dead. */
@@ -149,7 +180,7 @@ static bool send_or_keep(struct net_conn *c, const char *p, size_t n)
     ssize_t sent = 0;
 
     if (!c->out.n) {
-        sent = send(c->fd, p, n, MSG_NOSIGNAL);
+        sent = send_some(c, p, n);
         if (sent < 0 && errno != EAGAIN && errno != EINTR) {
             conn_close(c);
             return false;
@@ -361,7 +392,9 @@ static void receive(struct net_conn *c)
     struct net_request *req = c->reading ? c->reading : (c->reading = request_take(c));
     size_t room =
         req->http.chunked ? MIN(req->cap - req->have, CHUNKED_READ) : req->cap - req->have;
-    ssize_t n = recv(c->fd, req->bytes + req->have, room, 0);
+    ssize_t n = c->tls
+                    ? tls_recv(c->tls, req->bytes + req->have, room, &c->tls_more, &c->tls_blocked)
+                    : recv(c->fd, req->bytes + req->have, room, 0);
 
     if (n > 0) {
         req->have += (size_t)n;
@@ -386,7 +419,7 @@ static void receive(struct net_conn *c)
 
 static void write_out(struct net_conn *c)
 {
-    ssize_t n = send(c->fd, c->out.p, c->out.n, MSG_NOSIGNAL);
+    ssize_t n = send_some(c, c->out.p, c->out.n);
 
     if (n < 0 && errno != EAGAIN && errno != EINTR) {
         conn_close(c);
@@ -400,17 +433,34 @@ static void write_out(struct net_conn *c)
     process(c);
 }
 
+/* Records that TLS holds already are taken without waiting for the socket, others' turns apart. */
+static void receive_all(struct net_conn *c)
+{
+    receive(c);
+    for (int i = 1; i < RECORDS && !c->dead && c->tls_more && !c->closing && wants_read(c); i++)
+        receive(c);
+    if (!c->dead && c->tls_more && wants_read(c))
+        event_active(&c->ev, EV_READ, 0);
+}
+
 void conn_on_event(evutil_socket_t fd UNUSED, short what, void *arg)
 {
     struct net_conn *c = arg;
+    bool readable;
 
+    if (c->stage != STAGE_HTTP && !greet(c)) {
+        if (!c->dead)
+            set_events(c);
+        return;
+    }
+    readable = what & EV_READ || c->tls_blocked || c->tls_more;
     if (what & EV_WRITE && c->out.n)
         write_out(c);
-    if (!c->dead && what & EV_READ && wants_read(c)) {
+    if (!c->dead && readable && wants_read(c)) {
         if (c->closing)
             discard(c);
         else
-            receive(c);
+            receive_all(c);
     }
     if (!c->dead)
         set_events(c);
@@ -512,31 +562,4 @@ void net_stream_end(struct net_stream *st)
 
     end_stream(c);
     after_output(c);
-}
-
-void net_peer(const struct net_request *req, struct net_peer *out)
-{
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } a = { .v6 = { 0 } };
-    socklen_t n = sizeof a;
-
-    out->family = AF_UNSPEC;
-    if (!req->conn || getpeername(req->conn->fd, &a.any, &n))
-        return;
-    out->family = a.any.sa_family;
-    if (out->family == AF_INET)
-        memcpy(out->address, &a.v4.sin_addr, sizeof a.v4.sin_addr);
-    else if (out->family == AF_INET6)
-        memcpy(out->address, &a.v6.sin6_addr, sizeof a.v6.sin6_addr);
-}
-
-const char *net_peer_text(const struct net_peer *p, char out[NET_PEER_TEXT_MAX])
-{
-    if (p->family == AF_INET || p->family == AF_INET6)
-        return evutil_inet_ntop(p->family, p->address, out, NET_PEER_TEXT_MAX);
-    snprintf(out, NET_PEER_TEXT_MAX, "%s", p->family == AF_UNIX ? "unix" : "gone");
-    return out;
 }

@@ -12,6 +12,8 @@
 int64_t deadline_of(const struct net_server *s, enum wait w)
 {
     switch (w) {
+    case WAIT_HANDSHAKE:
+        return s->limits.handshake_timeout_ms;
     case WAIT_FIRST:
     case WAIT_HEADER:
         return s->limits.header_timeout_ms;
@@ -38,6 +40,10 @@ static void expire(struct net_conn *c)
     case WAIT_BODY:
         conn_refuse(c, HTTP_ERR_BODY_TIMEOUT);
         break;
+    case WAIT_HANDSHAKE:
+        counter_add(&c->server->handshakes[HANDSHAKE_TIMEOUT], 1);
+        conn_close(c);
+        break;
     default:
         conn_close(c);
     }
@@ -63,6 +69,7 @@ static void free_dead(struct net_server *s)
     while ((c = TAILQ_FIRST(&s->dead))) {
         TAILQ_REMOVE(&s->dead, c, waiting);
         buf_free(&c->out);
+        buf_free(&c->names);
         free(c);
     }
 }
@@ -83,7 +90,7 @@ void deadline_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
     struct net_conn *c;
 
     free_dead(s);
-    for (int w = WAIT_FIRST; w < WAITS; w++)
+    for (int w = WAIT_NONE + 1; w < WAITS; w++)
         while ((c = TAILQ_FIRST(&s->waits[w])) && c->deadline_ms <= now)
             expire(c);
     check_rates(s, now);

@@ -6,10 +6,12 @@
 #include <sys/queue.h>
 
 #include "net.h"
+#include "tls.h"
 
 /* Which deadline a connection is under; each kind has one list in the order of its deadlines. */
 enum wait {
     WAIT_NONE,
+    WAIT_HANDSHAKE, /* and the PROXY header before it */
     WAIT_FIRST,
     WAIT_HEADER,
     WAIT_BODY,
@@ -18,6 +20,9 @@ enum wait {
     WAIT_LINGER,
     WAITS
 };
+
+/* What comes before HTTP. */
+enum stage { STAGE_HTTP, STAGE_PROXY, STAGE_HANDSHAKE };
 
 TAILQ_HEAD(conn_list, net_conn);
 
@@ -29,12 +34,18 @@ struct net_conn {
     struct net_request *reading;      /* being received; NULL: nothing has come yet */
     struct net_request *first, *last; /* received, in order, not yet answered and sent */
     struct net_stream *stream;
-    struct buf out; /* what the kernel did not take */
+    struct buf out;       /* what the kernel did not take */
+    struct ssl_st *tls;   /* NULL: plain */
+    struct net_peer peer; /* as the PROXY header says; AF_UNSPEC: as the socket says */
+    struct buf names;     /* of the client's certificate */
     int64_t deadline_ms, since_ms;
     uint32_t queued, lingered;
+    int64_t place; /* among those of its network; -1: none */
     int fd;
-    uint8_t wait;
+    uint8_t wait, stage;
     short armed;
+    bool tls_more;     /* TLS may hold bytes that no event tells of */
+    bool tls_blocked;  /* it must write before it can go on reading */
     bool closing;      /* no request is read any more; close when `out` is empty */
     bool linger;       /* the client may still be sending: read on a little before the close */
     bool continue_due; /* 100 Continue to `reading`, once all answers before it are out */
@@ -51,6 +62,7 @@ struct listener {
     struct listener *next;
     struct event ev;
     struct net_server *server;
+    struct net_door door;
     int fd;
     bool shared;
 };
@@ -62,7 +74,9 @@ struct net_server {
     struct net_handler h;
     void *arg;
     size_t extra;
-    struct listener *listeners;
+    struct listener *listeners; /* the last one first */
+    size_t listeners_n;
+    struct counter handshakes[HANDSHAKES];
     struct conn_list all, waits[WAITS], dead;
     struct net_request *free_requests;
     size_t free_n, conns, unanswered, writing;
@@ -74,12 +88,29 @@ struct net_server {
 #define FREE_REQUESTS 512
 
 /* conn.c */
-void conn_new(struct net_server *s, int fd);
+struct net_conn *conn_new(struct net_server *s, int fd, const struct net_door *door);
 void conn_close(struct net_conn *c);
 void conn_refuse(struct net_conn *c, enum http_error e);
 void conn_set_wait(struct net_conn *c, enum wait w);
 void conn_flush(struct net_conn *c);
 void conn_on_event(evutil_socket_t fd, short what, void *arg);
+
+/* greet.c: goes on with what comes before HTTP; true once HTTP begins */
+bool greet(struct net_conn *c);
+
+/* Closes one that came to nothing before HTTP began. */
+void greet_fail(struct net_conn *c, enum net_handshake how, const char *why);
+
+/* server.c: whether its network may have one more; taken if so */
+bool conn_takes_place(struct net_conn *c, const struct net_peer *p);
+
+/* peer.c */
+void net_peer_of(int fd, struct net_peer *out);
+
+/* proxy.c: a PROXY header, version 1 or 2. The bytes of the header once it is whole, 0 while it is
+ * not, -1 when it is none. peer stays as it is where the header names nobody. */
+#define PROXY_MAX 2048
+int proxy_parse(const char *p, size_t n, struct net_peer *peer);
 
 /* request.c */
 struct net_request *request_take(struct net_conn *c);

@@ -12,7 +12,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "log.h"
+#include "rate.h"
 #include "room.h"
 
 #define BACKLOG 4096
@@ -37,19 +39,39 @@ struct net_server *net_server_new(struct event_base *base, const struct net_limi
     return s;
 }
 
-static void turn_away(int fd)
+bool conn_takes_place(struct net_conn *c, const struct net_peer *p)
 {
-    static struct log_limit limit;
+    const struct net_limits *l = &c->server->limits;
+
+    if (!l->network_connections || (l->uncounted && address_in(l->uncounted, p)))
+        return true;
+    c->place = rate_places_take(l->places, p, &l->prefixes, l->network_connections);
+    return c->place >= 0;
+}
+
+/* To who has not begun to speak TLS or to name himself; for the others there are no words yet. */
+static void say_too_many(int fd)
+{
     struct buf b = BUF_INIT;
-    uint64_t left_out;
 
     http_write_error(&b, &(struct http_reply){ .close = true }, HTTP_ERR_TOO_MANY_CONNECTIONS, NULL,
                      NULL);
     if (send(fd, b.p, b.n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         errno = 0; /* it was a courtesy */
     shutdown(fd, SHUT_WR);
-    close(fd);
     buf_free(&b);
+}
+
+static void turn_away(struct listener *l, int fd)
+{
+    static struct log_limit limit;
+    uint64_t left_out;
+
+    if (l->server->h.refused)
+        l->server->h.refused(HTTP_ERR_TOO_MANY_CONNECTIONS, NULL, l->server->arg);
+    if (!l->door.tls && !l->door.proxy)
+        say_too_many(fd);
+    close(fd);
     if (log_limit_pass(&limit, &left_out))
         log_warn("the connection limit is reached; clients get 503", KU("left_out", left_out));
 }
@@ -67,6 +89,34 @@ static void pause_accepting(struct net_server *s, int error)
         log_warn("accepting pauses", KERRNO(), KU("left_out", left_out));
 }
 
+/* Behind a PROXY header another address counts: greet.c asks again. */
+static void take_in(struct listener *l, int fd)
+{
+    static struct log_limit limit;
+    struct net_server *s = l->server;
+    struct net_conn *c = conn_new(s, fd, &l->door);
+    struct net_peer p;
+    uint64_t left_out;
+
+    if (!s->limits.network_connections && !l->door.proxy)
+        return;
+    net_peer_of(fd, &p);
+    if (l->door.proxy) {
+        if (l->door.from && l->door.from->n && !address_in(l->door.from, &p))
+            greet_fail(c, HANDSHAKE_PROXY, "not from a trusted proxy");
+        return;
+    }
+    if (conn_takes_place(c, &p))
+        return;
+    if (s->h.refused)
+        s->h.refused(HTTP_ERR_TOO_MANY_CONNECTIONS, NULL, s->arg);
+    if (!c->tls)
+        say_too_many(fd);
+    conn_close(c);
+    if (log_limit_pass(&limit, &left_out))
+        log_warn("one network has as many connections as it may", KU("left_out", left_out));
+}
+
 static void on_accept(evutil_socket_t fd, short what UNUSED, void *arg)
 {
     struct listener *l = arg;
@@ -79,13 +129,10 @@ static void on_accept(evutil_socket_t fd, short what UNUSED, void *arg)
                 pause_accepting(s, errno);
             return;
         }
-        if (s->conns >= s->limits.connections) {
-            if (s->h.refused)
-                s->h.refused(HTTP_ERR_TOO_MANY_CONNECTIONS, NULL, s->arg);
-            turn_away(client);
-        } else {
-            conn_new(s, client);
-        }
+        if (s->conns >= s->limits.connections)
+            turn_away(l, client);
+        else
+            take_in(l, client);
     }
 }
 
@@ -95,8 +142,18 @@ static void add_listener(struct net_server *s, int fd, bool shared)
 
     *l = (struct listener){ .next = s->listeners, .server = s, .fd = fd, .shared = shared };
     s->listeners = l;
+    s->listeners_n++;
     event_assign(&l->ev, s->base, fd, EV_READ | EV_PERSIST, on_accept, l);
     event_add(&l->ev, NULL);
+}
+
+void net_set_door(struct net_server *s, size_t at, const struct net_door *door)
+{
+    size_t i = s->listeners_n;
+
+    for (struct listener *l = s->listeners; l; l = l->next)
+        if (--i == at)
+            l->door = *door;
 }
 
 void net_listen_fd(struct net_server *s, int fd)

@@ -260,25 +260,6 @@ static void on_log(struct kafka *k, rd_kafka_event_t *ev)
                  KU("left_out", left_out));
 }
 
-static void on_created(struct kafka *k, rd_kafka_event_t *ev)
-{
-    size_t n = 0;
-    const rd_kafka_topic_result_t **made =
-        rd_kafka_event_error(ev)
-            ? NULL
-            : rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(ev), &n);
-
-    for (size_t i = 0; i < n; i++)
-        if (rd_kafka_topic_result_error(made[i]) &&
-            rd_kafka_topic_result_error(made[i]) != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
-            kafka_topic_refused(k, rd_kafka_topic_result_name(made[i]),
-                                rd_kafka_topic_result_error(made[i]));
-            log_warn("a topic could not be made", KS("sink", k->name),
-                     KS("topic", rd_kafka_topic_result_name(made[i])),
-                     KS("reason", rd_kafka_err2str(rd_kafka_topic_result_error(made[i]))));
-        }
-}
-
 static void on_event(struct kafka *k, rd_kafka_event_t *ev)
 {
     switch (rd_kafka_event_type(ev)) {
@@ -295,7 +276,7 @@ static void on_event(struct kafka *k, rd_kafka_event_t *ev)
         kafka_on_limits(k, ev);
         break;
     case RD_KAFKA_EVENT_CREATETOPICS_RESULT:
-        on_created(k, ev);
+        kafka_on_created(k, ev);
         break;
     default:
         break;

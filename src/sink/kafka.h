@@ -19,6 +19,8 @@ struct topic {
     int64_t missing_ms; /* since when it cannot be used; 0: it can, as far as is known */
     int64_t trouble_ms; /* the first time since it last took a record; 0: never */
     int64_t asked_ms;
+    bool making;                 /* the brokers were asked to make it and did not answer yet */
+    int64_t make_ms;             /* when they were asked last */
     rd_kafka_resp_err_t refused; /* why the broker did not make it; 0: not known */
     uint64_t max_bytes;          /* max.message.bytes; 0: not known */
 };
@@ -63,13 +65,13 @@ MUST_CHECK int kafka_configure_reader(const struct kafka *k, const char *group,
 struct topic *kafka_topic(struct kafka *k, const char *name);
 void kafka_topic_ask(struct kafka *k, struct topic *t);
 void kafka_topic_missing(struct topic *t);
-void kafka_topic_refused(struct kafka *k, const char *name, rd_kafka_resp_err_t why);
 void kafka_topics_drop(struct kafka *k);
 void kafka_topics_recheck(struct kafka *k); /* asks again for what is missing */
 /* Whether records for it have waited long enough: they are dead. */
 bool kafka_topic_given_up(const struct kafka *k, const struct topic *t);
 /* Any answer to any request shows that a broker is reachable and lets us in. */
 void kafka_probe(struct kafka *k);
+void kafka_on_created(struct kafka *k, rd_kafka_event_t *ev);
 void kafka_on_limits(struct kafka *k, rd_kafka_event_t *ev);
 void kafka_topic_warnings(const struct kafka *k, struct buf *out);
 

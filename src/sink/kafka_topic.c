@@ -21,18 +21,24 @@
 #define WARNINGS_MAX 16
 #define FRAMING 512 /* of a batch, left free below the topic's limit */
 
-static void create(struct kafka *k, const char *name)
+static void create(struct kafka *k, struct topic *made)
 {
     const struct sink_create *c = k->cfg->kafka->create;
+    rd_kafka_AdminOptions_t *o;
     char text[256];
-    rd_kafka_NewTopic_t *t =
-        rd_kafka_NewTopic_new(name, (int)c->partitions, (int)c->replication, text, sizeof text);
+    rd_kafka_NewTopic_t *t = rd_kafka_NewTopic_new(made->name, (int)c->partitions,
+                                                   (int)c->replication, text, sizeof text);
 
+    made->make_ms = clock_mono_ms();
     if (!t) {
-        log_warn("a topic cannot be made", KS("topic", name), KS("reason", text));
+        log_warn("a topic cannot be made", KS("topic", made->name), KS("reason", text));
         return;
     }
-    rd_kafka_CreateTopics(k->rk, &t, 1, NULL, k->queue);
+    made->making = true;
+    o = rd_kafka_AdminOptions_new(k->rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    rd_kafka_AdminOptions_set_opaque(o, made);
+    rd_kafka_CreateTopics(k->rk, &t, 1, o, k->queue);
+    rd_kafka_AdminOptions_destroy(o);
     rd_kafka_NewTopic_destroy(t);
 }
 
@@ -84,7 +90,7 @@ struct topic *kafka_topic(struct kafka *k, const char *name)
                          .cold = k->tx,
                          .fixed = !k->by_content || kafka_is_fallback(k, name) };
     if (k->cfg->kafka->create)
-        create(k, name);
+        create(k, t);
     kafka_topic_ask(k, t);
     return t;
 }
@@ -107,11 +113,23 @@ void kafka_topic_missing(struct topic *t)
         t->trouble_ms = t->missing_ms;
 }
 
-void kafka_topic_refused(struct kafka *k, const char *name, rd_kafka_resp_err_t why)
+/* No answer, as when the broker that was asked died, is no refusal: it is asked for again. */
+void kafka_on_created(struct kafka *k, rd_kafka_event_t *ev)
 {
-    for (size_t i = 0; i < k->topics_n; i++)
-        if (!strcmp(k->topics[i].name, name))
-            k->topics[i].refused = why;
+    struct topic *t = rd_kafka_event_opaque(ev);
+    size_t n = 0;
+    const rd_kafka_topic_result_t **made =
+        rd_kafka_event_error(ev)
+            ? NULL
+            : rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(ev), &n);
+    rd_kafka_resp_err_t why = n ? rd_kafka_topic_result_error(made[0]) : RD_KAFKA_RESP_ERR_NO_ERROR;
+
+    t->making = false;
+    if (!why || why == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS || why == t->refused)
+        return;
+    t->refused = why;
+    log_warn("a topic could not be made", KS("sink", k->name), KS("topic", t->name),
+             KS("reason", rd_kafka_err2str(why)));
 }
 
 /* Brokers that were there but do not say the limits must not hold up what they would take. */
@@ -165,6 +183,8 @@ static void not_there(struct kafka *k, struct topic *t)
 
     t->tries++;
     kafka_wake(k, ASK_AGAIN_MS);
+    if (k->cfg->kafka->create && !t->making && clock_mono_ms() - t->make_ms >= RECHECK_MS)
+        create(k, t);
     if (t->tries < TRIES)
         return;
     t->asking = false;
@@ -253,6 +273,7 @@ void kafka_topic_warnings(const struct kafka *k, struct buf *out)
         if (t->missing_ms && !t->fixed) {
             buf_printf(&text, "topic %s, which events name, cannot be used; they go to %s", t->name,
                        k->cfg->kafka->fallback_topic ? k->cfg->kafka->fallback_topic
+                       : k->tx                       ? "the dead letters"
                                                      : "the dead letters after a minute");
             warn(out, n++ ? "," : "", &text);
         }

@@ -93,16 +93,6 @@ void kafka_tx_break(struct kafka_tx *tx, const char *why, bool blocked)
     schedule(tx);
 }
 
-/* Smaller batches, or a new table of topics: nothing has failed. */
-void kafka_tx_renew(struct kafka_tx *tx)
-{
-    if (tx->state != TX_READY && tx->state != TX_GATHERING)
-        return;
-    tx->state = TX_BROKEN;
-    event_del(&tx->due);
-    schedule(tx);
-}
-
 /* Now nothing uses the producer, and what was refused is looked at once more. */
 static void on_again(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
@@ -187,6 +177,20 @@ static void commit(struct kafka_tx *tx)
     tx->call.mark.crc = record_crc(&tx->last);
     tx->call.begin = false;
     post(tx, TX_COMMIT_STEP);
+}
+
+/* Smaller batches, or a new table of topics: nothing has failed, so what was gathered goes first.
+ */
+static void renew_producer(struct kafka_tx *tx)
+{
+    if (tx->state == TX_GATHERING && tx->n) {
+        commit(tx);
+    } else if (tx->state == TX_READY || tx->state == TX_GATHERING) {
+        tx->state = TX_BROKEN;
+        event_del(&tx->due);
+        event_del(&tx->renew);
+        schedule(tx);
+    }
 }
 
 static void on_due(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
@@ -350,7 +354,9 @@ void kafka_tx_flush(struct kafka_tx *tx)
     int64_t since = tx->n > FEW ? tx->begun_ms : tx->before_ms;
     int64_t wait = since + tx->k->cfg->transaction.interval_ms - clock_mono_ms();
 
-    if (tx->state == TX_GATHERING && tx->n) {
+    if (tx->k->renew) {
+        renew_producer(tx);
+    } else if (tx->state == TX_GATHERING && tx->n) {
         if (wait <= 0 || tx->n >= tx->cap || tx->bytes >= tx->max_bytes)
             commit(tx);
         else
@@ -379,7 +385,7 @@ void kafka_tx_after(struct kafka_tx *tx, rd_kafka_resp_err_t fatal, const char *
         blocked = tx_explain(tx->id, fatal, text, why);
         kafka_tx_break(tx, why, blocked);
     } else if (k->renew) {
-        kafka_tx_renew(tx);
+        renew_producer(tx);
     } else if (k->was_full && kafka_tx_running(tx) && tx->state != TX_COMMITTING) {
         k->was_full = false;
         owner(tx)->ready(owner(tx)->arg);

@@ -118,7 +118,6 @@ void kafka_tx_refused(struct kafka_tx *tx, uint64_t lsn, bool may_be_innocent, c
                       bool blocked);
 void kafka_tx_poisoned(struct kafka_tx *tx, uint64_t lsn); /* it was reported */
 void kafka_tx_break(struct kafka_tx *tx, const char *why, bool blocked);
-void kafka_tx_renew(struct kafka_tx *tx);
 void kafka_tx_flush(struct kafka_tx *tx);
 /* An error that librdkafka tells of beside the calls; true: nothing more is to be said of it. */
 bool kafka_tx_error(struct kafka_tx *tx, rd_kafka_resp_err_t err, const char *text);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which streams there were before this start.
  *
- * Their names are the fields of a hash `hookline:{<sink>}:<logid>`, entered when a stream is
- * claimed for the first time. At a start they are all claimed before anything is sent: a mark
+ * Their names are the fields of a hash `hookline:{<sink>}:<logid>:streams`, entered when a stream
+ * is claimed for the first time. At a start they are all claimed before anything is sent: a mark
  * behind the cursor then says that the server lost a tail, also where no new event comes for that
  * stream. One that is not listed is new. Of more than the table holds the others are not looked at.
  */
@@ -12,7 +12,7 @@ void redis_known_open(struct redis *r)
 {
     struct redis_stream *k = &r->known;
 
-    buf_printf(&k->name, "hookline:{%s}:%s", r->name, r->xadd.logid);
+    buf_printf(&k->name, "hookline:{%s}:%s:streams", r->name, r->xadd.logid);
     k->slot = redis_slot(buf_as_span(&k->name));
 }
 

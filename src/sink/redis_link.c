@@ -273,10 +273,12 @@ static void on_io(evutil_socket_t fd UNUSED, short what, void *arg)
         redis_offer_room(l);
 }
 
+/* It may be called for the sake of a reply that is still being looked at, so nothing is read here: a
+ * second reply would be taken for that one. */
 void redis_link_flush(struct redis_link *l)
 {
     if (l->phase >= REDIS_HELLO && !l->writing && !write_out(l))
-        read_in(l);
+        event_active(&l->io, EV_READ, 0);
 }
 
 static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)

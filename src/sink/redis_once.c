@@ -123,8 +123,10 @@ static void judge(struct redis *r, struct redis_stream *s, struct span text)
         return;
     }
     buf_free(&reason);
-    if (!s->found)
+    if (!s->found) {
         owner->mark(owner->arg, owner->cursor(owner->arg), &mark);
+        s->known = false; /* what lost the mark may have lost that too */
+    }
     free(s->expected);
     free(s->wanted);
     s->expected = span_dup(text);
@@ -210,8 +212,10 @@ static void report(struct redis_link *l, struct redis_asked first, uint64_t stor
 /* The mark is not where we left it: read back what is there, and let the owner judge. */
 static void lost_mark(struct redis *r, struct redis_stream *s)
 {
-    if (s->claim == REDIS_CLAIMED)
-        read_mark(r, s);
+    if (s->claim != REDIS_CLAIMED)
+        return; /* it is being read */
+    s->claim = REDIS_UNREAD;
+    read_mark(r, s);
 }
 
 /* Refused as a whole. */

@@ -15,6 +15,7 @@ extern const size_t providers_yaml_len;
 #define F(m) offsetof(struct source_cfg, m)
 
 static const char *const dedup_words[] = { "auto", "id", "body", "off", NULL };
+static const char *const ack_words[] = { "log", "broker", NULL };
 
 #define G(m) offsetof(struct signature_cfg, m)
 #define P(m) (G(secret.m) - G(secret))
@@ -235,12 +236,26 @@ static const struct cfg_key keys[] = {
       .help = "How old a signed timestamp may be; over the preset's." },
     { "body_bytes", CFG_BYTES, F(body_bytes),
       .help = "Largest body of this source, inclusive; 0: `limits.body_bytes`." },
+    { "allow", CFG_STRS, F(allow),
+      .help = "Addresses and networks that may send; others get 401. Everybody when left out." },
+    { "client_names", CFG_STRS, F(client_names),
+      .help = "Names of client certificates that may send, over a listener with `client_ca`: "
+              "`dns:NAME`, `uri:URI`, `email:ADDRESS` or `cn:NAME`, with `*` and `?`; others get "
+              "401." },
+    { "rate", CFG_INT, F(rate), "0", 0, 1000000,
+      .help = "Genuine deliveries a second; more get 429. 0: no limit." },
+    { "burst", CFG_INT, F(burst), "0", 0, 10000000,
+      .help = "How many may come at once after a pause; 0: ten seconds' worth." },
     { "keep_headers", CFG_STRS, F(keep_headers),
       .help = "Headers stored with the event beside the verified ones; never authorization or "
               "cookie." },
     { "dedup", CFG_ENUM, F(dedup), "auto", .words = dedup_words,
       .help = "What tells a repeat: the provider's id, the body, or nothing; `auto` is the id "
               "where there is one that names a delivery or an event." },
+    { "ack", CFG_ENUM, F(ack), "log", .words = ack_words,
+      .help =
+          "When the sender gets its answer: once the event is in the log on disk, or once every "
+          "sink that takes it has it too; 503 broker_timeout after `limits.commit_timeout`." },
     { "status", CFG_STR, F(status),
       .help = "Status of an accepted delivery: 200, 202 or 204; 200 when left out." },
     { "reject_status", CFG_STR, F(reject_status),

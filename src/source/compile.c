@@ -310,10 +310,16 @@ static void compile_info(struct compile *cc)
         .provider = p->provider,
         .body_bytes = cc->c.body_bytes,
         .sends_bytes = sends,
+        .dedups = p->dedup != SOURCE_DEDUP_OFF,
+        .ack_broker = cc->c.ack != 0,
         .status = status_of(cc, "status", cc->c.status, "200, 202 or 204", 200),
         .reject_status =
             status_of(cc, "reject_status", cc->c.reject_status, "400, 401 or 403", 401),
         .open = asks_nothing(p) && !p->path_token.n,
+        .allow = cc->c.allow,
+        .client_names = cc->c.client_names,
+        .rate = cc->c.rate,
+        .burst = cc->c.burst ? cc->c.burst : cc->c.rate * 10,
         .handshake_get = p->shake.on && p->shake.method == METHOD_GET,
         .handshake_options = p->shake.on && p->shake.method == METHOD_OPTIONS,
     };

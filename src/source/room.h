@@ -44,6 +44,8 @@ struct source_cfg { /* NULL: not said here, the preset decides */
     struct cfg_secrets secrets;
     struct cfg_secret path_token, verify_token;
     uint64_t body_bytes;
+    struct cfg_strs allow, client_names;
+    int64_t rate, burst;
     struct cfg_strs keep_headers, require, public_keys;
     struct jwks_cfg {
         char *url, *file, *ca_file;
@@ -51,7 +53,7 @@ struct source_cfg { /* NULL: not said here, the preset decides */
     } jwks;
     char *audience, *issuer, *email;
     struct cfg_strmap config, equals;
-    int dedup;
+    int dedup, ack;
     struct signature_cfg signature;
     struct cfg_named any_of, all_of; /* of signature_cfg */
     struct where id, type, subject;

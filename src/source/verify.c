@@ -16,6 +16,8 @@ static const char *const names[VERDICTS] = {
     [VERDICT_MALFORMED] = "malformed",
     [VERDICT_UNKNOWN_KEY] = "unknown_key",
     [VERDICT_EXPIRED] = "expired",
+    [VERDICT_ADDRESS] = "address",
+    [VERDICT_CLIENT_CERTIFICATE] = "client_certificate",
     [VERDICT_KEYS_UNAVAILABLE] = "keys_unavailable",
 };
 

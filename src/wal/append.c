@@ -75,9 +75,10 @@ void append_record(struct wal *w, const struct record *rec)
     struct record numbered = *rec;
 
     start_batch(w);
-    numbered.lsn = w->next_lsn++;
+    numbered.lsn = w->next_lsn;
+    w->next_lsn += format_lsns(&numbered);
     put(w, &numbered);
-    w->batch_count++;
+    w->batch_count += (uint32_t)format_lsns(&numbered);
     w->active->last_ms = rec->time_ms;
     if (!w->active_first_ms)
         w->active_first_ms = rec->time_ms;
@@ -362,6 +363,23 @@ static void resume(struct wal *w)
         commit_publish(w, w->durable_lsn);
 }
 
+/* The helper wants to mend the active segment: it is sealed, and the next one begun. */
+static void roll(struct wal *w)
+{
+    struct segment *next = NULL;
+    struct err e = ERR_INIT;
+
+    w->roll = false;
+    if (w->active && !w->failed && w->active->end + CLOSING_BYTES <= w->active->bytes)
+        next = take_spare(w);
+    if (!next)
+        return;
+    if (seal(w, &e))
+        commit_fail(w, &e);
+    else
+        append_begin(w, next);
+}
+
 static void turn(struct wal *w)
 {
     if (!w->active && !w->failed)
@@ -370,6 +388,8 @@ static void turn(struct wal *w)
     inbox_run(&w->in, w);
     if (w->group.head)
         commit_group(w);
+    if (w->roll)
+        roll(w);
     if (w->tell_owner) {
         commit_drain(w);
         w->tell_owner = false;

@@ -109,6 +109,19 @@ uint64_t cursor_highest_on_disk(const struct wal *w, char *name)
     return highest;
 }
 
+uint64_t cursor_lowest_on_disk(const struct wal *w)
+{
+    struct slot s;
+    char **names;
+    size_t n = wal_cursor_names(w, &names);
+    uint64_t lowest = UINT64_MAX;
+
+    for (size_t i = 0; i < n; i++)
+        lowest = MIN(lowest, best_slot(w->dir, names[i], &s) >= 0 ? s.lsn : 0);
+    file_names_free(names, n);
+    return lowest;
+}
+
 bool cursor_lowest(const struct wal *w, uint64_t *lsn)
 {
     *lsn = UINT64_MAX;
@@ -201,9 +214,11 @@ int wal_cursor_open(struct wal *w, const char *sink, uint32_t mode, uint64_t des
     if (at < 0 && create(w, sink, &s, e))
         return -1;
     if (s.lsn > atomic_load(&w->durable_lsn))
-        return err_set(e, EXIT_DAMAGED,
-                       "wal: the cursor of sink %s stands at LSN %llu, ahead of the log (%llu)",
-                       sink, (unsigned long long)s.lsn, (unsigned long long)w->durable_lsn);
+        return err_set(
+            e, EXIT_DAMAGED,
+            "wal: the cursor of sink %s stands at LSN %llu, ahead of the log (%llu); run "
+            "'hookline log repair'",
+            sink, (unsigned long long)s.lsn, (unsigned long long)w->durable_lsn);
     c = xcalloc(1, sizeof *c);
     *changed = s.mode != mode || s.dest != dest;
     *c = (struct wal_cursor){ .wal = w,

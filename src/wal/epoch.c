@@ -5,8 +5,9 @@
  * what ran after the backup that this was restored from. A number counts only under the log id that
  * it was made for, so that a fork, which changes the id, begins without a past.
  *
- * The file is appended to; a torn or damaged entry is one that is not known, which blocks and skips
- * nothing. FENCED says that somebody else was met: this folder is not opened again by itself. */
+ * The file grows by a block of empty entries, so that nearly every start finds room in it on a full
+ * disk too. A torn or damaged entry is one that is not known, which blocks and skips nothing.
+ * FENCED says that somebody else was met: this folder is not opened again by itself. */
 #include "room.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include "log.h"
 
 #define ENTRY 32
+#define BLOCK 4096
 #define ENTRIES_MAX 65536u /* a file that a crash loop fills is cut to its newer half */
 #define WROTE 1u           /* state with this epoch was kept on the other side */
 
@@ -52,16 +54,15 @@ static char *entries(const struct wal *w, const char *sink, size_t *n, struct er
     return b;
 }
 
-/* Behind the whole entries, over what is torn. */
-static int append(const struct wal *w, const char *name, size_t n, const uint8_t *entry,
-                  struct err *e)
+static int write_entry(const struct wal *w, const char *name, const uint8_t *p, size_t n,
+                       uint64_t off, struct err *e)
 {
     char *path = file_path(w->dir, name);
     int fd = io_open(path, O_WRONLY | O_CREAT, 0600), rc = -1;
 
     if (fd < 0)
         err_errno(e, EXIT_IO, "wal: open %s", path);
-    else if (file_write(fd, name, entry, ENTRY, (uint64_t)n * ENTRY, e))
+    else if (file_write(fd, name, p, n, off, e))
         rc = -1;
     else if (io_fsync(fd))
         err_errno(e, EXIT_IO, "wal: fsync %s", path);
@@ -73,22 +74,36 @@ static int append(const struct wal *w, const char *name, size_t n, const uint8_t
     return rc;
 }
 
+/* How many entries up to the last one that is right; behind it there is room. */
+static size_t used(const char *b, size_t n)
+{
+    size_t i = n / ENTRY;
+
+    for (; i; i--) {
+        const uint8_t *in = (const uint8_t *)b + (i - 1) * ENTRY;
+        if (format_get32(in + 28) == crc32c(0, in, 28))
+            break;
+    }
+    return i;
+}
+
 static int note(struct wal *w, const char *sink, uint64_t epoch, uint32_t flags, struct err *e)
 {
     char *name = file_name(sink), *b;
-    uint8_t entry[ENTRY];
-    size_t n;
-    int rc = file_slurp(w->dir, name, &b, &n, e);
+    uint8_t block[BLOCK] = { 0 };
+    size_t size, n;
+    int rc = file_slurp(w->dir, name, &b, &size, e);
 
-    put_entry(w, entry, epoch, flags);
-    n /= ENTRY;
-    if (rc >= 0 && n >= ENTRIES_MAX) {
+    put_entry(w, block, epoch, flags);
+    n = rc ? 0 : used(b, size);
+    if (n >= ENTRIES_MAX) {
         size_t keep = ENTRIES_MAX / 2;
         rc = file_replace(w->dir, name, b + (n - keep) * ENTRY, keep * ENTRY, e);
         n = keep;
+        size = keep * ENTRY;
     }
     if (rc >= 0)
-        rc = append(w, name, n, entry, e);
+        rc = write_entry(w, name, block, (n + 1) * ENTRY <= size ? ENTRY : BLOCK, n * ENTRY, e);
     free(b);
     free(name);
     return rc;
@@ -149,8 +164,9 @@ int wal_record_crc(struct wal *w, uint64_t lsn, uint32_t *crc, struct err *e)
         return -1;
     switch (wal_reader_next(r, &rec, NULL, e)) {
     case WAL_READ_OK:
-        *crc = record_crc(&rec);
-        rc = 0;
+        rc = rec.kind == RECORD_LOST; /* damaged, and set aside: nothing to compare with */
+        if (!rc)
+            *crc = record_crc(&rec);
         break;
     case WAL_READ_DAMAGED:
         rc = -1;

@@ -5,6 +5,10 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "log.h"
+
+#define PAGE 4096
+
 int file_write(int fd, const char *name, const void *p, size_t n, uint64_t off, struct err *e)
 {
     const char *at = p;
@@ -42,6 +46,22 @@ int file_read(int fd, const char *name, void *p, size_t n, uint64_t off, size_t 
         *got += (size_t)r;
     }
     return 0;
+}
+
+void file_read_what_goes(int fd, const char *name, void *p, size_t n, uint64_t off)
+{
+    struct err e = ERR_INIT;
+    char *b = p;
+    size_t got;
+
+    memset(b, 0, n);
+    if (fd < 0 || !file_read(fd, name, b, n, off, &got, &e))
+        return;
+    for (size_t at = 0; at < n; at += PAGE)
+        if (file_read(fd, name, b + at, MIN((size_t)PAGE, n - at), off + at, &got, &e)) {
+            log_error("a page of the log cannot be read", KS("reason", e.text));
+            memset(b + at, 0, MIN((size_t)PAGE, n - at));
+        }
 }
 
 int file_sync_dir(const char *dir, struct err *e)
@@ -114,6 +134,19 @@ out:
         free(*p);
         *p = NULL;
     }
+    free(path);
+    return rc;
+}
+
+int file_exists(const char *dir, const char *name, struct err *e)
+{
+    char *path = file_path(dir, name);
+    int fd = io_open(path, O_RDONLY, 0), rc = fd >= 0;
+
+    if (fd >= 0)
+        io_close(fd);
+    else if (errno != ENOENT)
+        rc = err_errno(e, EXIT_IO, "wal: open %s", path);
     free(path);
     return rc;
 }

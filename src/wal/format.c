@@ -182,6 +182,18 @@ size_t format_get_record(const uint8_t *in, size_t n, struct record *rec, uint64
     return format_align(length);
 }
 
+uint64_t format_last_lsn(const struct record *rec)
+{
+    return rec->kind == RECORD_LOST && rec->body.n >= 8
+               ? MAX(rec->lsn, format_get64((const uint8_t *)rec->body.p))
+               : rec->lsn;
+}
+
+uint64_t format_lsns(const struct record *rec)
+{
+    return rec->kind == RECORD_MARKER ? 0 : format_last_lsn(rec) - rec->lsn + 1;
+}
+
 void format_put_marker(uint8_t body[MARKER_BODY], const struct marker *m)
 {
     format_put64(body, m->kind);

@@ -32,6 +32,9 @@ struct segment_header {
 };
 /* Behind the batches lie those of the file's earlier life, not zeros. */
 #define SEGMENT_RECYCLED 1u
+/* Damage was set aside: a batch header may be another than the one that was written first, so the
+ * checksum over all of them is no longer that which the next segment says. */
+#define SEGMENT_MENDED 2u
 
 struct batch_header {
     uint64_t first_lsn; /* of the first record that has one; the next one's in an empty batch */
@@ -79,6 +82,12 @@ void format_put_record(uint8_t *out, const struct record *rec, uint64_t salt, ui
  */
 size_t format_get_record(const uint8_t *in, size_t n, struct record *rec, uint64_t salt,
                          uint64_t position);
+
+/* A RECORD_LOST stands for the LSNs from its own to the one that its body says; any other record
+ * for its own. */
+uint64_t format_last_lsn(const struct record *rec);
+/* How many LSNs it stands for; a marker for none. */
+uint64_t format_lsns(const struct record *rec);
 
 void format_put_marker(uint8_t body[MARKER_BODY], const struct marker *m);
 bool format_get_marker(struct span body, struct marker *m);

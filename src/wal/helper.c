@@ -361,6 +361,7 @@ void *helper_thread(void *arg)
         update_backlog(w);
         drop_idle_maps(w);
         scrub_some(w, &scrub);
+        heal_some(w);
         if (turn % 600 == 0)
             drop_old_sidecars(w);
         nap(w);

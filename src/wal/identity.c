@@ -54,18 +54,26 @@ static int write_identity(const struct wal *w, struct err *e)
     return rc;
 }
 
-static bool read_identity(struct wal *w, const uint8_t *b, size_t n)
+bool identity_is_right(const uint8_t *b, size_t n)
 {
-    size_t old = 0;
+    bool forked;
+    size_t old;
 
     if (n < FIRST_BYTES || format_get32(b + n - 4) != crc32c(0, b, n - 4))
         return false;
-    if (!memcmp(b, magic_forked, 8))
-        old = format_get32(b + 40);
-    else if (memcmp(b, magic_first, 8))
+    forked = !memcmp(b, magic_forked, 8);
+    old = forked ? format_get32(b + 40) : 0;
+    return (forked || !memcmp(b, magic_first, 8)) && old <= OLD_MAX &&
+           n == (old ? OLD_AT + 16 * old + 4 : FIRST_BYTES);
+}
+
+static bool read_identity(struct wal *w, const uint8_t *b, size_t n)
+{
+    size_t old;
+
+    if (!identity_is_right(b, n))
         return false;
-    if (old > OLD_MAX || n != (old ? OLD_AT + 16 * old + 4 : FIRST_BYTES))
-        return false;
+    old = memcmp(b, magic_forked, 8) ? 0 : format_get32(b + 40);
     memcpy(w->log_id, b + 8, 16);
     memcpy(w->dedup_key, b + 24, 16);
     w->old_ids_n = old;
@@ -80,7 +88,8 @@ static bool read_identity(struct wal *w, const uint8_t *b, size_t n)
  * every repeat would be taken for new. */
 static int refuse(const struct wal *w, const char *what, struct err *e)
 {
-    return err_set(e, EXIT_DAMAGED, "wal: the file %s/id is %s; restore it", w->dir, what);
+    return err_set(e, EXIT_DAMAGED, "wal: the file %s/id is %s; run 'hookline log repair'", w->dir,
+                   what);
 }
 
 static int make_identity(struct wal *w, struct err *e)

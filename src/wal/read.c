@@ -58,7 +58,8 @@ static bool load(struct wal_reader *r, struct err *e)
 
 static enum wal_read damaged(struct wal_reader *r, uint64_t off, struct err *e)
 {
-    err_set(e, EXIT_DAMAGED, "damaged seg %016llu off %llu LSN %llu",
+    heal_suspect(r->wal, r->seg.number);
+    err_set(e, EXIT_DAMAGED, "damaged seg %016llu off %llu LSN %llu; run 'hookline log repair'",
             (unsigned long long)r->seg.number, (unsigned long long)off,
             (unsigned long long)r->after + 1);
     return WAL_READ_DAMAGED;
@@ -89,6 +90,16 @@ static bool enter_batch(struct wal_reader *r)
     return true;
 }
 
+/* A range of lost LSNs is handed out one by one; returns how far to move, 0 while it goes on. */
+static size_t one_of_the_lost(const struct wal_reader *r, struct record *rec, size_t n)
+{
+    uint64_t last = format_last_lsn(rec);
+
+    rec->lsn = MAX(rec->lsn, MIN(r->after + 1, last));
+    rec->body = (struct span){ NULL, 0 };
+    return rec->lsn == last ? n : 0;
+}
+
 /* The next record of the segment; false when it is damaged. */
 static bool next_in_segment(struct wal_reader *r, struct record *rec)
 {
@@ -102,6 +113,8 @@ static bool next_in_segment(struct wal_reader *r, struct record *rec)
         n = format_get_record(r->map->p + r->pos, r->batch_end - r->pos, rec, r->seg.salt, r->pos);
         if (!n)
             return false;
+        if (rec->kind == RECORD_LOST)
+            n = one_of_the_lost(r, rec, n);
         r->pos += n;
         if (rec->kind != RECORD_MARKER && rec->lsn > r->after)
             return rec->lsn == r->after + 1;

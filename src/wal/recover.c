@@ -12,7 +12,7 @@
  * Damage in a sealed segment stops no start, its readers name it; what the segment held is known
  * from its neighbours and its sidecar. Nothing is deleted but segments that were never begun, and
  * copies of an earlier recovery that never became complete. */
-#include "room.h"
+#include "mend.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,7 +57,7 @@ static int read_segment_header(struct wal *w, uint64_t number, struct segment **
         goto out;
     switch (got == sizeof head ? format_get_segment(head, &h) : 1) {
     case 1:
-        s->damaged = true;
+        s->damaged = s->suspect = true;
         if (io_size(s->fd, &s->bytes))
             err_errno(e, EXIT_IO, "wal: stat %s", name);
         else
@@ -71,17 +71,21 @@ static int read_segment_header(struct wal *w, uint64_t number, struct segment **
         goto out;
     }
     if (h.number != number) {
-        err_set(e, EXIT_DAMAGED, "wal: seg %s says that it is number %llu: swapped or copied", name,
-                (unsigned long long)h.number);
+        err_set(
+            e, EXIT_DAMAGED,
+            "wal: seg %s says that it is number %llu: swapped or copied; run 'hookline log repair'",
+            name, (unsigned long long)h.number);
         goto out;
     }
     if (!identity_is_ours(w, h.log_id)) {
-        err_set(e, EXIT_DAMAGED, "wal: seg %s belongs to another log", name);
+        err_set(e, EXIT_DAMAGED, "wal: seg %s belongs to another log; run 'hookline log repair'",
+                name);
         goto out;
     }
     s->salt = h.salt;
     s->bytes = h.bytes;
     s->recycled = (h.flags & SEGMENT_RECYCLED) != 0;
+    s->mended = (h.flags & SEGMENT_MENDED) != 0;
     rc = 0;
 out:
     if (rc) {
@@ -119,7 +123,8 @@ static int find_segments(struct wal *w, struct found *f, struct err *e)
     for (size_t i = 1; i < f->n && !rc; i++)
         if (f->v[i]->number != f->v[i - 1]->number + 1)
             rc = err_set(e, EXIT_DAMAGED,
-                         "wal: segment %016llu.wal is missing (%016llu.wal is there); restore it",
+                         "wal: segment %016llu.wal is missing (%016llu.wal is there); run "
+                         "'hookline log repair'",
                          (unsigned long long)f->v[i - 1]->number + 1,
                          (unsigned long long)f->v[i]->number);
     return rc;
@@ -127,7 +132,8 @@ static int find_segments(struct wal *w, struct found *f, struct err *e)
 
 static int corrupt_header(const struct segment *s, struct err *e)
 {
-    return err_set(e, EXIT_DAMAGED, "wal: corrupt header seg %016llu.wal off 0; restore the file",
+    return err_set(e, EXIT_DAMAGED,
+                   "wal: corrupt header seg %016llu.wal off 0; run 'hookline log repair'",
                    (unsigned long long)s->number);
 }
 
@@ -147,11 +153,14 @@ static int drop_from(struct wal *w, struct found *f, size_t from, struct err *e)
     return file_sync_dir(w->dir, e);
 }
 
-/* A spare with a bad header holds nothing, and is one if its predecessor was never closed. */
+/* A spare with a bad header holds nothing, and is one if its predecessor was never closed: but a
+ * predecessor from which a recovery copied was not either. */
 static int drop_bad_spare(struct wal *w, struct found *f, struct err *e)
 {
     struct segment *s = f->v[f->n - 1];
     struct tail before;
+    uint64_t salt;
+    int begun;
 
     if (!s->damaged)
         return 0;
@@ -161,6 +170,9 @@ static int drop_bad_spare(struct wal *w, struct found *f, struct err *e)
         return -1;
     if (before.closed || before.end == SEGMENT_HEADER)
         return corrupt_header(s, e);
+    begun = guess_salt(s->fd, s, f->v[f->n - 2]->first_lsn, &salt, e);
+    if (begun <= 0)
+        return begun < 0 ? -1 : corrupt_header(s, e);
     log_warn("an unused spare segment was damaged; it is made anew", KU("number", s->number));
     return drop_from(w, f, f->n - 1, e);
 }
@@ -187,7 +199,8 @@ static int find_last(struct wal *w, struct found *f, size_t *last, struct tail *
     if (tail_read(f->v[*last], t, e))
         return -1;
     if (t->closed && *last + 1 == f->n)
-        return err_set(e, EXIT_DAMAGED, "wal: segment %016llu.wal is missing; restore it",
+        return err_set(e, EXIT_DAMAGED,
+                       "wal: segment %016llu.wal is missing; run 'hookline log repair'",
                        (unsigned long long)f->v[*last]->number + 1);
     if (t->end > SEGMENT_HEADER || !*last || f->v[*last - 1]->damaged)
         return 0;
@@ -276,7 +289,7 @@ static int chain_segments(struct wal *w, struct found *f, size_t last, struct er
         case OPENING_ERROR:
             return -1;
         case OPENING_BAD:
-            next->damaged = true;
+            next->damaged = next->suspect = true;
             if (end_without_successor(w, s, &m, e))
                 return -1;
             break;
@@ -405,7 +418,8 @@ static int check_cursors(struct wal *w, struct tail *t, struct err *e)
         highest > t->watermark)
         return err_set(e, EXIT_DAMAGED,
                        "wal: the cursor of sink %s stands at LSN %llu, the log ends at LSN %llu: "
-                       "the folder is older than its cursor, or records are missing",
+                       "the folder is older than its cursor, or records are missing; run 'hookline "
+                       "log repair'",
                        name, (unsigned long long)highest, (unsigned long long)t->next_lsn - 1);
     t->watermark = MAX(t->watermark, highest);
     return 0;
@@ -418,7 +432,7 @@ static int judge_tail(const struct segment *s, const struct tail *t, struct err 
     return err_set(e, EXIT_DAMAGED,
                    "wal: corrupt record seg %016llu.wal off %llu (LSN %llu is acknowledged); %llu "
                    "later records "
-                   "intact; restore the folder from a backup",
+                   "intact; run 'hookline log repair'",
                    (unsigned long long)s->number, (unsigned long long)t->bad_offset,
                    (unsigned long long)t->bad_lsn, (unsigned long long)t->later_records);
 }
@@ -539,8 +553,7 @@ static int take_over_spare(struct wal *w, struct found *f, size_t last, struct s
         return -1;
     if (last + 1 == f->n)
         return 0;
-    if (f->v[last + 1]->bytes == w->cfg.segment_bytes &&
-        f->v[last + 1]->bytes >= f->v[last]->bytes)
+    if (f->v[last + 1]->bytes == w->cfg.segment_bytes && f->v[last + 1]->bytes >= f->v[last]->bytes)
         *next = f->v[last + 1];
     else
         leave_file(f);

@@ -28,11 +28,18 @@ struct segment {
     int64_t first_ms, last_ms; /* wall time of the first record (once it has a sidecar) and the
                                   last, 0: none */
     int64_t sealed_boot_ms;    /* CLOCK_BOOTTIME when it was sealed: its age counts from here */
-    bool sealed, has_sidecar, recycled;
+    bool sealed, has_sidecar, recycled, mended;
     bool damaged, scrub_told; /* damage found at a start or by the scrub; named by the scrub */
+    bool suspect;             /* a reader or the scrub met damage: the helper looks (heal.c) */
+    uint64_t waits_for_lsn;   /* it did, and may set it aside once all sinks have this LSN */
     int fd;                   /* of the active one and the spare, else -1 */
     struct wal_map *map;      /* made by the first reader */
     struct sidecar *sidecar;  /* of one that was just sealed, to be written by the helper */
+};
+
+struct kept { /* a file that holds what was damaged */
+    uint64_t segment, offset, bytes, first_lsn, last_lsn;
+    char name[64];
 };
 
 struct dedup;
@@ -115,6 +122,14 @@ struct wal {
         spare_denied; /* helper: raw material for a spare exists; there was no room for one */
     struct histogram commit_seconds, commit_records;
     struct counter discarded_bytes;
+    struct kept *kept; /* what was set aside, the latest; under lock */
+    size_t kept_n;
+    uint64_t kept_all, lost_all;
+    struct counter scrubbed_bytes, scrub_passes, scrub_found;
+    struct msg
+        roll_msg; /* the helper asks for the active segment to be sealed, so that it can mend it */
+    atomic_bool roll_posted;
+    bool roll;
 };
 
 /* segment.c */
@@ -146,6 +161,7 @@ struct scan {
     int fd;
     char name[32];
     uint64_t salt, bytes, pos;
+    bool lenient; /* what cannot be read is zeros */
     uint8_t *buf;
     size_t cap;
     struct batch_header batch;
@@ -168,12 +184,17 @@ struct scrub {
     struct scan scan;
     uint64_t next_lsn;
     uint32_t chain;
-    bool busy;
+    bool busy, through;       /* through: nothing sealed is left for this pass */
     int64_t next_ms, pass_ms; /* CLOCK_MONOTONIC */
 };
 void scrub_init(struct scrub *sb);
 void scrub_some(struct wal *w, struct scrub *sb); /* a piece, when it is time for one */
 void scrub_close(struct scrub *sb);
+
+/* heal.c: helper thread, but for heal_suspect (a reader's) and heal_load (at the start). */
+void heal_suspect(struct wal *w, uint64_t number);
+void heal_some(struct wal *w);
+MUST_CHECK int heal_load(struct wal *w, struct err *e);
 
 /* append.c */
 void *append_thread(void *wal);
@@ -282,6 +303,7 @@ MUST_CHECK int wal_lock(struct wal *w, struct err *e);
 /* identity.c */
 MUST_CHECK int identity_load(struct wal *w, struct err *e);       /* made where there is none */
 bool identity_is_ours(const struct wal *w, const uint8_t id[16]); /* now, or before a fork */
+bool identity_is_right(const uint8_t *b, size_t n);
 bool identity_peek(const char *dir, char out[LOG_ID_TEXT_MAX]);
 void identity_text(const uint8_t id[16], char out[LOG_ID_TEXT_MAX]);
 
@@ -295,3 +317,5 @@ bool cursor_lowest(const struct wal *w, uint64_t *lsn);
 /* The highest LSN in any cursor file, and whose it is (name[80]). */
 uint64_t cursor_highest_on_disk(const struct wal *w, char *name);
 void cursor_forget_all(struct wal *w);
+/* The lowest LSN in any cursor file, 0 where one is bad; UINT64_MAX: there is none. */
+uint64_t cursor_lowest_on_disk(const struct wal *w);

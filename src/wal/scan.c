@@ -27,6 +27,18 @@ static void room_for(struct scan *sc, size_t n)
     }
 }
 
+static int read_some(const struct scan *sc, void *p, size_t n, uint64_t off, size_t *got,
+                     struct err *e)
+{
+    int rc = file_read(sc->fd, sc->name, p, n, off, got, e);
+
+    if (!rc || !sc->lenient)
+        return rc;
+    file_read_what_goes(sc->fd, sc->name, p, n, off);
+    *got = n;
+    return 0;
+}
+
 /* A header at pos that is right and fits the segment. */
 static enum scan_result read_header(struct scan *sc, struct err *e)
 {
@@ -34,7 +46,7 @@ static enum scan_result read_header(struct scan *sc, struct err *e)
 
     if (sc->pos + BATCH_HEADER > sc->bytes)
         return SCAN_END;
-    if (file_read(sc->fd, sc->name, sc->raw, BATCH_HEADER, sc->pos, &got, e))
+    if (read_some(sc, sc->raw, BATCH_HEADER, sc->pos, &got, e))
         return SCAN_ERROR;
     if (got < BATCH_HEADER || !format_get_batch(sc->raw, &sc->batch, sc->salt, sc->pos) ||
         sc->batch.length > sc->bytes - sc->pos - BATCH_HEADER)
@@ -51,7 +63,7 @@ static size_t step_over(const struct scan *sc, size_t at, uint64_t *count)
     while (at < sc->batch.length &&
            (n = format_get_record(sc->buf + at, sc->batch.length - at, &rec, sc->salt,
                                   sc->pos + BATCH_HEADER + at))) {
-        *count += rec.kind != RECORD_MARKER;
+        *count += format_lsns(&rec);
         at += n;
     }
     return at;
@@ -85,7 +97,7 @@ enum scan_result scan_batch(struct scan *sc, struct err *e)
     if (r != SCAN_BATCH)
         return r;
     room_for(sc, sc->batch.length);
-    if (file_read(sc->fd, sc->name, sc->buf, sc->batch.length, sc->pos + BATCH_HEADER, &got, e))
+    if (read_some(sc, sc->buf, sc->batch.length, sc->pos + BATCH_HEADER, &got, e))
         return SCAN_ERROR;
     sc->bad_offset = sc->pos + BATCH_HEADER + got;
     sc->bad_lsn = sc->batch.first_lsn;
@@ -118,7 +130,7 @@ enum scan_result scan_resync(struct scan *sc, struct err *e)
     while (pos + BATCH_HEADER <= sc->bytes) {
         size_t got;
         room_for(sc, WINDOW);
-        if (file_read(sc->fd, sc->name, sc->buf, WINDOW, pos, &got, e))
+        if (read_some(sc, sc->buf, WINDOW, pos, &got, e))
             return SCAN_ERROR;
         for (size_t i = 0; i + sizeof magic <= got; i += 8) {
             if (memcmp(sc->buf + i, magic, sizeof magic))

@@ -3,10 +3,8 @@
  * needs the data. Helper thread; some MiB a second at most, from the disk and not from the page
  * cache, one pass a day; what is sealed meanwhile joins the pass.
  *
- * Damage in what every sink has passed is quarantined: a warning names it, the segment stays as it
- * is until retention takes it, its readers stop at the bad record, and its file is never used
- * again. Damage in front of a sink is an error: that sink will stop there (read.c). Neither stops
- * senders or other sinks. */
+ * What it finds it names and marks; whether it is set aside is decided in heal.c. Damage stops
+ * neither senders nor the sinks that do not need the data. */
 #include "room.h"
 
 #include <fcntl.h>
@@ -63,18 +61,18 @@ static void report(struct wal *w, struct scrub *sb, uint64_t off, uint64_t lsn)
     for (size_t i = 0; i < w->segs_n; i++)
         if (w->segs[i]->number == sb->seg.number) {
             known = w->segs[i]->scrub_told;
-            w->segs[i]->damaged = w->segs[i]->scrub_told = true;
+            w->segs[i]->damaged = w->segs[i]->scrub_told = w->segs[i]->suspect = true;
         }
     pthread_mutex_unlock(&w->lock);
     if (known)
         return;
+    counter_add(&w->scrub_found, 1);
     segment_name(sb->seg.number, name);
     if (delivered)
-        log_warn("damage in delivered data; the segment is quarantined", KS("seg", name),
-                 KU("off", off), KU("lsn", lsn));
+        log_warn("damage in delivered data", KS("seg", name), KU("off", off), KU("lsn", lsn));
     else
-        log_error("damage in data that not every sink has; a sink that needs it stops there",
-                  KS("seg", name), KU("off", off), KU("lsn", lsn));
+        log_error("damage in data that not every sink has", KS("seg", name), KU("off", off),
+                  KU("lsn", lsn));
 }
 
 static bool header_is_right(struct scrub *sb)
@@ -112,9 +110,10 @@ static bool piece(struct wal *w, struct scrub *sb)
         sb->next_lsn = sc->batch.first_lsn + sc->batch.count;
     }
     io_forget(sc->fd, start, sc->pos - start);
+    counter_add(&w->scrubbed_bytes, sc->pos - start);
     if (sc->pos < sb->seg.end)
         return true;
-    if (sc->pos != sb->seg.end || sb->chain != sb->seg.chain)
+    if (sc->pos != sb->seg.end || (sb->chain != sb->seg.chain && !sb->seg.mended))
         report(w, sb, sc->pos, sb->next_lsn);
     return false;
 }
@@ -135,8 +134,13 @@ void scrub_some(struct wal *w, struct scrub *sb)
         sb->seg.number = 0;
         sb->pass_ms = now;
     }
-    if (!sb->busy && !begin(w, sb))
+    if (!sb->busy && !begin(w, sb)) {
+        if (!sb->through)
+            counter_add(&w->scrub_passes, 1);
+        sb->through = true;
         return;
+    }
+    sb->through = false;
     sb->busy = piece(w, sb);
     if (!sb->busy)
         end(sb);

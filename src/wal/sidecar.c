@@ -29,7 +29,7 @@ static void take_record(struct wal *w, struct sidecar *sc, size_t *cap, const st
     sc->last_ms = rec->time_ms;
     if (!sc->first_lsn)
         sc->first_lsn = rec->lsn;
-    sc->last_lsn = rec->lsn;
+    sc->last_lsn = format_last_lsn(rec);
     if (!rec->id.n)
         return;
     if (sc->n == *cap) {

@@ -17,7 +17,7 @@ struct walk {
     void (*show)(const struct record *rec, const char *logid, void *arg);
     void *arg;
     char logid[LOG_ID_TEXT_MAX];
-    uint64_t records, damaged, last_lsn;
+    uint64_t records, lost, damaged, last_lsn;
 };
 
 struct summary {
@@ -66,8 +66,13 @@ out:
 
 static void take(struct walk *wk, struct summary *sum, const struct record *rec)
 {
-    if (rec->kind == RECORD_MARKER || rec->lsn <= wk->last_lsn)
+    if (rec->kind == RECORD_MARKER || format_last_lsn(rec) <= wk->last_lsn)
         return;
+    if (rec->kind == RECORD_LOST) {
+        sum->last_lsn = format_last_lsn(rec);
+        wk->lost += format_lsns(rec);
+        return;
+    }
     if (!sum->records++) {
         sum->first_lsn = rec->lsn;
         sum->first_ms = rec->time_ms;
@@ -243,7 +248,8 @@ int wal_ls(const char *dir, FILE *out, struct err *e)
     int rc = walk(&wk, e);
 
     if (wk.records || !rc)
-        fprintf(out, "log %s  records %" PRIu64 "\n", wk.logid, wk.records);
+        fprintf(out, "log %s  records %" PRIu64 "  lost %" PRIu64 "\n", wk.logid, wk.records,
+                wk.lost);
     return rc;
 }
 

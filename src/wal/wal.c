@@ -10,9 +10,9 @@
 
 #include "clock.h"
 #include "log.h"
-#include "room.h"
+#include "mend.h"
 
-static const char *const damage_words[] = { "refuse", NULL };
+static const char *const damage_words[] = { "refuse", "quarantine", NULL };
 
 const struct cfg_key *wal_cfg_keys(void)
 {
@@ -32,7 +32,10 @@ const struct cfg_key *wal_cfg_keys(void)
           .flags = CFG_RELOAD,
           .help = "Less than this free with nothing left to trim: senders get 503 storage_full." },
         { "on_damage", CFG_ENUM, offsetof(struct wal_cfg, on_damage), "refuse",
-          .words = damage_words, .help = "What a start does with damaged acknowledged data." },
+          .words = damage_words,
+          .help =
+              "What is done with damaged acknowledged data: a start refuses and a sink that meets "
+              "it stops, or it is set aside and named, and the rest goes on." },
         { "allow_volatile", CFG_BOOL, offsetof(struct wal_cfg, allow_volatile), "false",
           .help =
               "Accept a folder on tmpfs, ramfs or a container's overlay, which do not survive." },
@@ -137,6 +140,7 @@ static void destroy(struct wal *w)
     segment_free(w->spare);
     cursor_forget_all(w);
     free(w->segs);
+    free(w->kept);
     free(w->batch);
     dedup_free(w->dedup);
     free(w->old_ids);
@@ -153,8 +157,8 @@ static void destroy(struct wal *w)
     free(w);
 }
 
-int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup_cfg *dedup,
-             struct err *e)
+static int open_once(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup_cfg *dedup,
+                     struct err *e)
 {
     struct wal *w = xcalloc(1, sizeof *w);
     bool ready;
@@ -170,7 +174,7 @@ int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup
     ready = !check_folder(w, e) && !wal_lock(w, e) && !fence_check(w, e) && !identity_load(w, e);
     if (ready)
         open_index(w);
-    if (!ready || recover(w, e)) {
+    if (!ready || recover(w, e) || heal_load(w, e)) {
         destroy(w);
         return -1;
     }
@@ -182,6 +186,19 @@ int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup
              KU("last_lsn", w->durable_lsn), KU("segments", w->segs_n));
     *out = w;
     return 0;
+}
+
+/* A start that meets damage repairs the folder first, where the configuration says so. */
+int wal_open(struct wal **out, const struct wal_cfg *cfg, const struct wal_dedup_cfg *dedup,
+             struct err *e)
+{
+    int rc = open_once(out, cfg, dedup, e);
+
+    if (!rc || e->code != EXIT_DAMAGED || cfg->on_damage != DAMAGE_QUARANTINE)
+        return rc;
+    log_error("the log is damaged; what is damaged is set aside", KS("reason", e->text));
+    *e = (struct err)ERR_INIT;
+    return wal_repair(cfg->dir, NULL, e) ? -1 : open_once(out, cfg, dedup, e);
 }
 
 void wal_start(struct wal *w, struct inbox *failed, struct msg *failed_msg)
@@ -283,6 +300,7 @@ void wal_info(const struct wal *w, struct wal_info *out)
     out->state = w->failed ? "failed" : w->full ? "full" : w->backlog_full ? "backlog_full" : "ok";
     pthread_mutex_lock(lock);
     out->segments = w->segs_n;
+    out->lost = w->lost_all;
     for (size_t i = 0; i < w->segs_n; i++) {
         out->bytes += w->segs[i]->bytes;
         out->damaged += w->segs[i]->damaged;
@@ -295,6 +313,45 @@ static void gauge(struct buf *out, const char *name, const char *help, double v)
 {
     metrics_head(out, name, "gauge", help);
     metrics_value(out, name, v, NULL);
+}
+
+static void kept_json(const struct kept *k, struct buf *json)
+{
+    buf_printf(json, "{\"segment\":%llu,\"offset\":%llu,\"bytes\":%llu,\"file\":",
+               (unsigned long long)k->segment, (unsigned long long)k->offset,
+               (unsigned long long)k->bytes);
+    buf_json_string(json, span_str(k->name));
+    if (k->first_lsn)
+        buf_printf(json, ",\"lost_from\":%llu,\"lost_to\":%llu", (unsigned long long)k->first_lsn,
+                   (unsigned long long)k->last_lsn);
+    buf_addc(json, '}');
+}
+
+void wal_damage_json(const struct wal *w, struct buf *json)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&w->lock;
+    unsigned long long damaged = 0;
+
+    pthread_mutex_lock(lock);
+    for (size_t i = 0; i < w->segs_n; i++)
+        damaged += w->segs[i]->damaged;
+    buf_printf(json, "{\"segments\":%llu,\"lost_events\":%llu,\"quarantined\":%llu,\"latest\":[",
+               damaged, (unsigned long long)w->lost_all, (unsigned long long)w->kept_all);
+    for (size_t i = 0; i < w->kept_n; i++) {
+        buf_adds(json, i ? "," : "");
+        kept_json(&w->kept[i], json);
+    }
+    pthread_mutex_unlock(lock);
+    buf_printf(json, "],\"scrub\":{\"bytes\":%llu,\"passes\":%llu,\"found\":%llu}}",
+               (unsigned long long)counter_get(&w->scrubbed_bytes),
+               (unsigned long long)counter_get(&w->scrub_passes),
+               (unsigned long long)counter_get(&w->scrub_found));
+}
+
+static void total(struct buf *out, const char *name, const char *help, const struct counter *c)
+{
+    metrics_head(out, name, "counter", help);
+    metrics_value(out, name, (double)counter_get(c), NULL);
 }
 
 void wal_metrics(const struct wal *w, struct buf *out)
@@ -312,6 +369,12 @@ void wal_metrics(const struct wal *w, struct buf *out)
     gauge(out, "hookline_log_full", "1 while senders get 503 storage_full.", w->full);
     gauge(out, "hookline_log_damaged_segments", "Segments in which a record is not right.",
           (double)i.damaged);
+    gauge(out, "hookline_log_lost_events", "Events whose damaged records were set aside.",
+          (double)i.lost);
+    total(out, "hookline_log_scrubbed_bytes_total", "Bytes that the scrub has read.",
+          &w->scrubbed_bytes);
+    total(out, "hookline_log_scrub_found_total", "Segments in which the scrub found damage.",
+          &w->scrub_found);
     gauge(out, "hookline_dedup_reach_seconds", "How far back repeats are recognised.",
           (double)i.dedup_reach_ms / 1e3);
     metrics_head(out, "hookline_commit_duration_seconds", "histogram",
@@ -319,8 +382,6 @@ void wal_metrics(const struct wal *w, struct buf *out)
     metrics_histogram(out, "hookline_commit_duration_seconds", &w->commit_seconds, NULL);
     metrics_head(out, "hookline_commit_records", "histogram", "Records of one group.");
     metrics_histogram(out, "hookline_commit_records", &w->commit_records, NULL);
-    metrics_head(out, "hookline_log_discarded_bytes_total", "counter",
-                 "Unacknowledged bytes that recovery set aside.");
-    metrics_value(out, "hookline_log_discarded_bytes_total",
-                  (double)counter_get(&w->discarded_bytes), NULL);
+    total(out, "hookline_log_discarded_bytes_total",
+          "Unacknowledged bytes that recovery set aside.", &w->discarded_bytes);
 }

@@ -16,7 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 os.environ.setdefault('HOOKLINE', os.path.join(ROOT, 'build/release/hookline'))
 sys.path.insert(0, os.path.join(ROOT, 'tests/e2e'))
 import servers  # noqa: E402
-from servers import HOOKLINE, SECRET, Hookline, Process, free_port, until  # noqa: E402, F401
+from servers import HOOKLINE, SECRET, Hookline, Process, free_port, memory, until  # noqa: E402, F401
 
 ROUNDS = int(os.environ.get('ROUNDS', '5'))
 SECONDS = float(os.environ.get('SECONDS', '3'))
@@ -68,12 +68,6 @@ def cpu_seconds(pid):
         with open(f'/proc/{pid}/task/{task}/schedstat') as f:
             total += int(f.read().split()[0])
     return total / 1e9
-
-
-def memory(pid):
-    """RssAnon + RssShmem in bytes."""
-    with open(f'/proc/{pid}/status') as f:
-        return sum(int(line.split()[1]) * 1024 for line in f if line.startswith(('RssAnon', 'RssShmem')))
 
 
 def settled_memory(pid):

@@ -111,11 +111,11 @@ def produce(kafka, topic, count=EVENTS):
     return counting.rate()[0]
 
 
-def drain_into(kafka, hookline, name):
+def drain_into(kafka, hookline, name, more=''):
     make_topic(kafka, name)
     settle()
     counting = Counting(kafka, name, EVENTS)
-    hookline.with_sink(name, f'kafka: {{ brokers: "{kafka.broker}", topic: "{name}" }}')
+    hookline.with_sink(name, f'kafka: {{ brokers: "{kafka.broker}", topic: "{name}" }}{more}')
     before, kafka_before = cpu_seconds(hookline.p.pid), cpu_seconds(kafka.p.pid)
     rate, seconds = counting.rate()
     busy = (cpu_seconds(hookline.p.pid) - before) / seconds, (cpu_seconds(kafka.p.pid) - kafka_before) / seconds

@@ -14,10 +14,10 @@ import threading
 import time
 
 from client import Connection, connect, exchange, parse_replies, post, signed
-from servers import SECRET, Hookline, Skip, Tap, until
+from servers import SECRET, Hookline, Skip, Tap, stalling, until
 
+SCALE = int(os.environ.get('SCALE', '1'))
 SANITIZED = '/asan/' in os.environ.get('HOOKLINE', '') or '/tsan/' in os.environ.get('HOOKLINE', '')
-HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = f"""
   demo: {{ provider: gemini, secrets: ["{SECRET}"] }}
   open: {{ provider: none, dedup: off }}"""
@@ -32,17 +32,6 @@ def hookline(limits='', extra='', wrap=()):
         assert h.stop() == 0, h.text('log')[-2000:]
     finally:
         h.clean()
-
-
-def stalling():
-    """(wrap, file): hookline whose fdatasync waits while the file exists."""
-    if not shutil.which('cc'):
-        raise Skip('no C compiler')
-    folder = os.environ.get('TMPDIR', '/tmp')
-    shim = os.path.join(folder, f'hookline-stall-{os.getpid()}.so')
-    subprocess.run(['cc', '-shared', '-fPIC', '-o', shim, os.path.join(HERE, 'stall.c'), '-ldl'], check=True)
-    stall = shim[:-3]
-    return ['env', f'LD_PRELOAD={shim}', f'STALL={stall}', 'ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0'], stall
 
 
 def opened(body, more=''):
@@ -175,7 +164,7 @@ def drip(connections, data, pause=0.2, step=1):
 def slowloris():
     """case 17: headers byte by byte: 408 header_timeout and close; without a byte: closed silently; others are served"""
     with hookline('header_timeout: 1s, idle_timeout: 1s') as h:
-        slow = [connect(h.port) for _ in range(500)]
+        slow = [connect(h.port) for _ in range(500 if SCALE == 1 else 2000)]
         silent = [connect(h.port) for _ in range(50)]
         answers = []
 
@@ -373,14 +362,14 @@ def no_descriptors():
 
 
 def resets():
-    """case 21: 3,000 resets at random points: nothing incomplete is logged, nothing twice, no descriptor is left behind"""
+    """case 21: thousands of resets at random points: nothing incomplete is logged, nothing twice, no descriptor is left behind"""
     random.seed(21)
     with hookline() as h:
         post(h.port, opened(b'warm'))
         until('only the two listeners', lambda: sockets(h) == 2)
         before = descriptors(h)
         complete, acked = set(), set()
-        for i in range(3000):
+        for i in range(3000 if SCALE == 1 else 1000 * SCALE):
             body = b'%d:' % i + b'x' * random.randrange(3000)
             data = opened(body)
             point = random.choice(('head', 'body', 'before the reply', 'during the reply', 'after a pipeline'))

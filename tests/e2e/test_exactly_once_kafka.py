@@ -291,7 +291,7 @@ def state_lost():
 
 
 def poison():
-    """poison spoils a transaction: found by halving, a dead letter; the others once and in order; what names no topic too"""
+    """poison spoils a transaction: found by halving, a dead letter; the others once and in order"""
     need_kafka()
     kafka.create('poison', max_message_bytes=4000)
     h = bridge('poison', properties=', compression.type: gzip', more=', match: { source: demo }').start()
@@ -314,6 +314,34 @@ def poison():
         until('nothing again', lambda: h.drained('k'))
         assert sink(h)['dead'] == len(bad)
         assert ids('poison') == [f'p{i}' for i in range(40) if i not in bad]
+    finally:
+        stop_all(h)
+
+
+def missing_topics():
+    """a topic that an event names and that is not there holds up nobody: a dead letter, or the fallback; a fixed one blocks"""
+    need_kafka()
+    kafka.create('by.there')
+    kafka.create('by.rest')
+    inside = f'brokers: "{kafka.broker}", properties: {{ reconnect.backoff.max.ms: 500 }}'
+    h = Hookline(f"""  k: {{ kafka: {{ topic: "by.{{type}}", {inside} }}, match: {{ type: "*here" }}, delivery: exactly-once }}
+  f: {{ kafka: {{ topic: "by.{{type}}", fallback_topic: by.rest, {inside} }}, match: {{ type: nowhere }}, delivery: exactly-once }}
+  n: {{ kafka: {{ topic: not-made, {inside} }}, match: {{ type: nowhere }}, delivery: exactly-once }}""").start()
+    try:
+        for i in range(12):
+            r = post(h.port, signed(f'm{i}', json.dumps({'type': 'nowhere' if i % 4 == 1 else 'there'}).encode()))
+            assert r[0] == 200
+        for name in 'kf':
+            until(f'{name} is through', lambda: h.drained(name) and h.status()['sinks'][name]['state'] == 'running')
+        s = h.status()['sinks']
+        assert s['k']['dead'] == 3 and s['f']['dead'] == 0, s
+        assert ids('by.there') == [f'm{i}' for i in range(12) if i % 4 != 1]
+        assert ids('by.rest') == ['m1', 'm5', 'm9']
+        until('the fixed one is told', lambda: 'not-made does not exist' in h.status()['sinks']['n']['reason'])
+        assert h.status()['sinks']['n']['state'] == 'blocked'
+        kafka.create('not-made')
+        until('it goes on', lambda: h.drained('n') and h.status()['sinks']['n']['state'] == 'running')
+        assert ids('not-made') == ['m1', 'm5', 'm9']
     finally:
         stop_all(h)
 
@@ -360,7 +388,8 @@ def frozen_for_long():
 
 try:
     only = os.environ.get('TEST')
-    tests = [rights, kills_under_load, a_copy_that_is_served, a_copy_that_is_late, restored, state_lost, poison]
+    tests = [rights, kills_under_load, a_copy_that_is_served, a_copy_that_is_late, restored, state_lost, poison,
+             missing_topics]
     if ROUNDS >= 50 or only:
         tests += [topic_made_again, frozen_for_long]
     Tap().run(*[t for t in tests if not only or t.__name__ in only.split(',')])

@@ -46,8 +46,8 @@ def starts_without_room():
         h.spawn([HOOKLINE, 'serve', '-c', h.config], 'log')
         until('hookline started', lambda: h.get('/startupz')[0] == 200)
         r = post(h.port, signed('full', b'{}'))
-        assert r[0] == 503 and b'storage_full' in r[2], r
-        assert h.get('/readyz')[0] == 503
+        assert r[0] == 503 and b'storage_full' in r[2] and r[1]['retry-after'] == '30', r
+        assert h.get('/readyz')[0] == 503 and b'hookline_log_full 1' in h.get('/metrics')[1]
         until('what is known to be durable is delivered', lambda: len(from_redis(redis)) >= 49)
         os.unlink(ballast)
         until('served again', lambda: post(h.port, signed('room', b'{}'))[0] == 200)

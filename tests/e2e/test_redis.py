@@ -19,8 +19,10 @@ def sink(url, inside='', more=', delivery: exactly-once'):
 
 def once(load, redis, stream='hooks:demo', acked=None):
     """Acknowledged is in the stream; nothing is there twice; the whole stream rises."""
-    rows = [(i, lsn, '', body) for i, lsn, _, body in from_redis(redis, stream)]
+    rows = from_redis(redis, stream)
     assert audit(load, rows, stream, acked) == 0, 'something is there twice'
+    lsns = [row[1] for row in rows]
+    assert lsns == sorted(set(lsns)), 'the stream does not rise'
     return len(rows)
 
 
@@ -50,9 +52,9 @@ def kills(rounds=ROUNDS):
         stop_all(h, redis)
 
 
-def replicated():
-    """A master, a replica, and a hookline that reaches whom a link points to."""
-    options = ('--port', '0', '--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1')
+def replicated(*more):
+    """A master, a replica, and a link that hookline follows to one of them."""
+    options = (*more, '--port', '0', '--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1')
     master, replica = Redis(*options), Redis(*options)
     for r in (master, replica):
         r.port = free_port()
@@ -94,7 +96,7 @@ def promoted_without_the_tail():
 
 def waits_for_replicas():
     """wait: the cursor stands while the replica is away, and goes on behind it; no event is sent again meanwhile"""
-    master, replica, link = replicated()
+    master, replica, link = replicated('--appendonly', 'yes')  # WAITAOF where the server has it
     h = Hookline(sink(f'unix:{link}', more=', wait: { replicas: 1, timeout: 100ms }') + '\n' +
                  sink(f'unix:{link}', ', stream: once', ', delivery: exactly-once, wait: { replicas: 1, timeout: 100ms }'
                       ).replace('  r:', '  o:')).start()

@@ -8,7 +8,7 @@
 
 #include "crc32c.h"
 #include "fuzz.h"
-#include "wal/room.h"
+#include "wal/mend.h"
 
 #define SALT 0x0123456789abcdefu
 #define MOST (1u << 20)
@@ -97,6 +97,22 @@ static void judge(struct segment *s)
     must(!tail_split(s, &t, &m, &e) && m.end <= t.end);
 }
 
+/* What a repair would patch lies within the segment. */
+static void look(const struct segment *s, uint64_t end)
+{
+    struct mend m = { .dir = ".",
+                      .head = { .number = 1, .salt = SALT, .bytes = s->bytes },
+                      .first_lsn = 1,
+                      .last_lsn = 9,
+                      .end = end };
+    struct err e = ERR_INIT;
+
+    if (!mend_look(&m, s->fd, &e))
+        for (size_t i = 0; i < m.n; i++)
+            must(m.v[i].bytes && m.v[i].off + m.v[i].bytes <= m.head.bytes);
+    mend_free(&m);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct segment s = { .number = 1, .salt = SALT, .fd = memfd_create("segment", MFD_CLOEXEC) };
@@ -115,6 +131,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     free(copy);
     walk(&s);
     judge(&s);
+    look(&s, 0);
+    look(&s, s.bytes & ~UINT64_C(7));
 out:
     close(s.fd);
     return 0;

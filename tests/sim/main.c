@@ -266,7 +266,7 @@ static int isolated(uint64_t seed, uint64_t images)
     fflush(stdout);
     pid = fork();
     if (pid == 0) {
-        alarm(300);
+        alarm(600);
         status = report(seed, images);
         fflush(stdout);
         _exit(status);

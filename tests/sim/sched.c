@@ -34,12 +34,14 @@ int __wrap_pthread_cond_broadcast(pthread_cond_t *c);
 int __wrap_poll(struct pollfd *p, nfds_t n, int timeout);
 int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
 
+enum state { READY, ON_MUTEX, ON_COND, ON_POLL, ON_JOIN, ASLEEP, ENDED };
+
 struct thread {
     pthread_t id;
     sem_t turn;
     void *(*f)(void *);
     void *arg;
-    enum { READY, ON_MUTEX, ON_COND, ON_POLL, ON_JOIN, ASLEEP, ENDED } state;
+    enum state state;
     pthread_mutex_t *mutex;
     pthread_cond_t *cond;
     struct pollfd *poll;
@@ -144,7 +146,7 @@ static void hand_over(struct thread *self)
 }
 
 /* Gives the turn away until what `state` waits for has come. */
-static void wait_as(int state, int64_t until_us)
+static void wait_as(enum state state, int64_t until_us)
 {
     struct thread *self = sched.now;
 

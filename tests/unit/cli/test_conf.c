@@ -52,11 +52,67 @@ static const struct row {
     { "another guarantee", SOURCE "sinks:\n  k: { kafka: {}, delivery: at-most-once }\n",
       "t.yaml:4: delivery is one of at-least-once, exactly-once" },
     { "a transaction for too long",
-      SOURCE "sinks:\n  k: { kafka: {}, transaction: { interval: 1m } }\n", "interval is out of range" },
+      SOURCE "sinks:\n  k: { kafka: {}, transaction: { interval: 1m } }\n",
+      "interval is out of range" },
     { "trim none", SOURCE "sinks:\n  k: { redis: { trim: none } }\n", NULL },
     { "trim by length", SOURCE "sinks:\n  k: { redis: { trim: { maxlen: 5 } } }\n", NULL },
+    { "ack: broker without a sink", "sources:\n  a: { provider: none, ack: broker }\n",
+      "t.yaml:2: source a: ack: broker, but no sink takes its events" },
+    { "ack: broker, and the sinks are for others",
+      "sources:\n  a: { provider: none, ack: broker }\n"
+      "sinks:\n  k: { redis: {}, match: { source: 'b*' } }\n",
+      "t.yaml:2: source a: ack: broker, but no sink" },
+    { "ack: broker and a sink that takes some types",
+      "sources:\n  abc: { provider: none, ack: broker }\n"
+      "sinks:\n  k: { redis: {}, match: { source: 'a*', type: 'x.*' } }\n",
+      NULL },
+    { "ack: log without a sink", "sources:\n  a: { provider: none, ack: log }\n", NULL },
+    { "another word for ack", "sources:\n  a: { provider: none, ack: sink }\n", "log, broker" },
+    { "one index for several replicas",
+      SOURCE "dedup: { redis: 'redis://u:p@h:1/2', redis_password: x, entries: 5 }\n", NULL },
+    { "an index of another kind", SOURCE "dedup: { redis: 'rediss://h' }\n",
+      "t.yaml:3: dedup.redis: \"rediss://h\" is not redis://" },
+    { "an index nowhere", SOURCE "dedup: { redis: h }\n", "t.yaml:3: dedup.redis" },
     { "alias", "a: &x 1\nb: *x\n", "aliases" },
     { "not YAML", "a: [", "t.yaml:" },
+    { "one listener", SOURCE "listen: { address: '127.0.0.1:1' }\n", NULL },
+    { "listeners of both forms",
+      SOURCE "listen:\n  - '127.0.0.1:1'\n  - { address: 'unix:/s', proxy_protocol: true }\n",
+      NULL },
+    { "a listener without an address", SOURCE "listen: [{ proxy_protocol: true }]\n",
+      "t.yaml:3: address is missing" },
+    { "an unknown key of a listener", SOURCE "listen: [{ address: a, tsl: {} }]\n",
+      "t.yaml:3: unknown key tsl; did you mean tls?" },
+    { "a listener that is a list", SOURCE "listen: [[a]]\n", "address is missing" },
+    { "a listener whose address is empty", SOURCE "listen: [{ address: }]\n",
+      "t.yaml:3: address is missing" },
+    { "TLS without a key", SOURCE "listen: { address: 'a:1', tls: { cert: /c } }\n",
+      "t.yaml:3: key is missing" },
+    { "TLS with more keys than certificates",
+      SOURCE "listen: { address: 'a:1', tls: { cert: /c, key: [/k, /l] } }\n",
+      "listen a:1: tls: as many keys as certificates" },
+    { "a certificate that is not there",
+      SOURCE "listen: { address: 'a:1', tls: { cert: /nonexistent/c, key: /nonexistent/k } }\n",
+      "t.yaml:3: listen a:1: tls: the certificate /nonexistent/c cannot be read: No such file" },
+    { "a certificate of the admin listener that is not there",
+      SOURCE "admin: { tls: { cert: /nonexistent/c, key: /nonexistent/k } }\n",
+      "t.yaml:3: admin: tls: the certificate /nonexistent/c cannot be read" },
+    { "a token that may read, alone", SOURCE "admin: { read_token: x }\n",
+      "admin.read_token needs an admin.token" },
+    { "one token for both", SOURCE "admin: { token: x, read_token: x }\n",
+      "admin.read_token is admin.token" },
+    { "who may send",
+      "sources:\n  a: { provider: none, allow: [192.0.2.0/24, unix], client_names: "
+      "['dns:*.example'], rate: 5 }\nproxies: { trusted: ['::1'] }\n",
+      NULL },
+    { "a network that is none", "sources:\n  a:\n    provider: none\n    allow: [192.0.2.1/24]\n",
+      "allow: \"192.0.2.1/24\" has bits set" },
+    { "a client without a kind", "sources:\n  a: { provider: none, client_names: [x] }\n",
+      "client_names: \"x\" begins with none of" },
+    { "a client of an empty name", "sources:\n  a: { provider: none, client_names: ['dns:'] }\n",
+      "begins with none of" },
+    { "a proxy that is none", SOURCE "proxies: { trusted: [proxy.internal] }\n",
+      "t.yaml:3: proxies.trusted: \"proxy.internal\" is no network" },
     { "a list at the top", "- a\n", "keys and values are expected" },
     { "an env secret that is not there",
       "sources:\n  a: { provider: gemini, secrets: { env: HOOKLINE_NOT_SET } }\n",
@@ -154,6 +210,52 @@ static void what_a_reload_cannot_change_is_named(void **state UNUSED)
     conf_free(b);
 }
 
+static void note(const char *path, void *arg)
+{
+    buf_adds(arg, path);
+    buf_addc(arg, ' ');
+}
+
+/* Listeners one by one; and which files belong to a configuration. */
+static void listeners(void **state UNUSED)
+{
+    static const char text[] =
+        "listen: [ 'a:1', { address: 'b:2', proxy_protocol: true } ]\n" SOURCE,
+                      fewer[] = "listen: 'a:1'\n" SOURCE,
+                      plain[] = "listen: [ 'a:1', 'b:2' ]\n" SOURCE,
+                      moved[] = "listen: [ 'a:1', 'b:3' ]\n" SOURCE;
+    struct err_list errs = { NULL, 0 };
+    struct conf *a = load(text, &errs), *b = load(fewer, &errs), *c = load(plain, &errs),
+                *d = load(moved, &errs);
+    struct net_tls_cfg *tls = xcalloc(1, sizeof *tls);
+    struct buf out = BUF_INIT;
+    char key[128];
+
+    assert_string_equal(cfg_needs_restart(conf_keys(), a, b, key), "listen");
+    assert_string_equal(cfg_needs_restart(conf_keys(), a, d, key), "listen.address");
+    assert_null(cfg_needs_restart(conf_keys(), a, c, key));
+    cfg_print(conf_keys(), a, &out);
+    assert_non_null(strstr(buf_cstr(&out),
+                           "listen:\n  - address: \"a:1\"\n    proxy_protocol: false\n"
+                           "  - address: \"b:2\"\n    proxy_protocol: true\n"));
+    out.n = 0;
+    tls->cert.v = xcalloc(1, sizeof *tls->cert.v);
+    tls->cert.v[tls->cert.n++] = xstrdup("/cert");
+    tls->client_ca = xstrdup("/ca");
+    ((struct net_listen_cfg *)c->listen.v[1])->tls = tls;
+    c->admin.token.ref = xstrdup("file:/token");
+    cfg_files(conf_keys(), c, note, &out);
+    assert_string_equal(buf_cstr(&out), "/cert /ca /token ");
+    out.n = 0;
+    cfg_paths(conf_keys(), c, note, &out); /* also what only looks like one */
+    assert_string_equal(buf_cstr(&out), "/cert /ca /token /var/lib/hookline ");
+    buf_free(&out);
+    conf_free(a);
+    conf_free(b);
+    conf_free(c);
+    conf_free(d);
+}
+
 static void environment(void **state UNUSED)
 {
     struct err_list errs = { NULL, 0 };
@@ -205,6 +307,7 @@ int main(void)
         cmocka_unit_test(what_it_prints_it_prints_again),
         cmocka_unit_test(an_empty_list_is_printed),
         cmocka_unit_test(what_a_reload_cannot_change_is_named),
+        cmocka_unit_test(listeners),
         cmocka_unit_test(environment),
         cmocka_unit_test(generated_pages_are_the_committed_ones),
     };

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "address.h"
 #include "net/room.h"
 
 #define REQUESTS 64
@@ -32,6 +33,7 @@ struct world {
     enum http_error refused;
     bool refused_without_request, keep;
     enum http_error refuse_head;
+    struct net_door door; /* closed by the test that opened it */
     struct net_stream *stream;
     int stream_closed, depth, deepest; /* of handlers within handlers */
 };
@@ -92,6 +94,7 @@ static const struct net_limits roomy = { .http = { 16384, 8192, MIB(1) },
                                          .connections = 100,
                                          .header_timeout_ms = 60000,
                                          .body_timeout_ms = 60000,
+                                         .handshake_timeout_ms = 60000,
                                          .idle_timeout_ms = 60000,
                                          .reply_timeout_ms = 60000,
                                          .pipeline = 32 };

@@ -25,6 +25,7 @@ struct harness {
     int reports[64], done, retry, poison, lost, ready;
     enum sink_state state;
     char reason[512];
+    void (*on_ready)(struct harness *h); /* what an owner does at once, or NULL */
 };
 
 static inline void note_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const char *reason)
@@ -55,7 +56,11 @@ static inline void note_state(void *arg, enum sink_state state, const char *reas
 
 static inline void note_ready(void *arg)
 {
-    ((struct harness *)arg)->ready++;
+    struct harness *h = arg;
+
+    h->ready++;
+    if (h->on_ready)
+        h->on_ready(h);
 }
 
 /* yaml is one entry of `sinks`. */

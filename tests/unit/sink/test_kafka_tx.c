@@ -339,6 +339,28 @@ static void what_is_kept_passes_the_dead(void **state UNUSED)
     close_sink(&h);
 }
 
+/* A full table of topics, or smaller batches: what was gathered is stored first, or a window of
+ * more topics than the table holds would begin anew for ever. */
+static void what_was_gathered_goes_before_a_new_producer(void **state UNUSED)
+{
+    struct harness h;
+    struct record rec[5];
+
+    records(rec, 4);
+    open_running(&h);
+    for (uint64_t i = 1; i <= 3; i++)
+        UNTIL(&h, h.sink->type->send(h.sink, &rec[i]) == 0);
+    kafka_of(&h)->renew = true;
+    h.sink->type->flush(h.sink);
+    UNTIL(&h, h.done == 3);
+    h.sink->type->flush(h.sink);
+    UNTIL(&h, owner.resumed == 2);
+    assert_int_equal(h.lost, 1);
+    assert_false(kafka_of(&h)->renew);
+    send_all(&h, rec, 4);
+    close_sink(&h);
+}
+
 /* --- pure
  * -------------------------------------------------------------------------------------------- */
 
@@ -475,6 +497,7 @@ int main(void)
         cmocka_unit_test(case38_poison_is_found),
         cmocka_unit_test(the_state_is_renewed),
         cmocka_unit_test(what_is_kept_passes_the_dead),
+        cmocka_unit_test(what_was_gathered_goes_before_a_new_producer),
     };
 
     return T_TABLE(marks, a_mark_is_read) + T_TABLE(searches, poison_is_searched) +

@@ -170,6 +170,40 @@ static void case38_a_record_over_the_query_buffer_limit_is_poison(void **state U
     free(body);
 }
 
+static struct record too_large[3];
+
+static void send_what_is_left(struct harness *h)
+{
+    for (size_t i = 0; i < ARRAY_LEN(too_large); i++)
+        if (!h->reports[too_large[i].lsn] && h->sink->type->send(h->sink, &too_large[i]))
+            break;
+    h->sink->type->flush(h->sink);
+}
+
+/* The owner sends at once when it is told that there is room, which is in the middle of a reply;
+ * the server hangs up on the first bytes. That reply is not an answer to what was just sent. */
+static void case38_nothing_is_done_that_was_cut_in_the_middle_of_a_reply(void **state UNUSED)
+{
+    struct harness h;
+    char *body = xcalloc(1, 3 << 20);
+
+    run("CONFIG SET proto-max-bulk-len 1mb");
+    for (size_t i = 0; i < ARRAY_LEN(too_large); i++) {
+        too_large[i] = harness_record(i + 1);
+        too_large[i].body = span_of(body, 3 << 20);
+    }
+    open_sink(&h, "refused");
+    h.on_ready = send_what_is_left;
+    UNTIL(&h, h.state == SINK_RUNNING);
+    send_what_is_left(&h);
+    UNTIL(&h, h.done + h.poison == (int)ARRAY_LEN(too_large));
+    assert_int_equal(h.done, 0);
+    assert_int_equal(length("refused"), 0);
+    harness_close(&h);
+    run("CONFIG SET proto-max-bulk-len 512mb");
+    free(body);
+}
+
 /* A user who may do nothing but XADD. */
 static void xadd_is_all_that_is_needed(void **state UNUSED)
 {
@@ -205,6 +239,7 @@ int main(void)
         cmocka_unit_test(case38_wrong_type_blocks_a_fixed_stream),
         cmocka_unit_test(case38_wrong_type_of_a_named_stream_is_poison),
         cmocka_unit_test(case38_a_record_over_the_query_buffer_limit_is_poison),
+        cmocka_unit_test(case38_nothing_is_done_that_was_cut_in_the_middle_of_a_reply),
         cmocka_unit_test(xadd_is_all_that_is_needed),
         cmocka_unit_test(closes_while_a_name_is_looked_up),
         cmocka_unit_test(case39_lost_connection_voids_what_is_in_flight),

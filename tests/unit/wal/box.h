@@ -253,3 +253,9 @@ static UNUSED size_t used(const char *bytes, size_t n)
         n--;
     return (n + 7) & ~(size_t)7;
 }
+
+/* A test in a box of its own, with a name that says which case of the faults it is. */
+#define CASE(text, f)                                                                              \
+    {                                                                                              \
+        .name = (text), .test_func = (f), .setup_func = set_up, .teardown_func = tear_down         \
+    }

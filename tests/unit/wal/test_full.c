@@ -152,10 +152,10 @@ static void retained_data_makes_room(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        T(a_start_without_room_drains),
-        T(stopped_again_without_room),
-        T(full_while_running),
-        T(retained_data_makes_room),
+        CASE("case 30: a start without room drains", a_start_without_room_drains),
+        CASE("case 30: stopped again without room", stopped_again_without_room),
+        CASE("case 30: full while running", full_while_running),
+        CASE("case 30: retained data makes room", retained_data_makes_room),
     };
 
     log_init(LOG_TEXT, LOG_ERROR);

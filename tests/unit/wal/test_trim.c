@@ -214,9 +214,12 @@ static void the_tools_read_a_log_that_moves(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        T(a_trimmed_segment_becomes_the_next),  T(a_recycled_tail_is_not_torn),
-        T(what_a_reader_holds_stays),           T(a_file_set_aside_is_forgotten),
-        T(repeats_of_trimmed_records_are_told), T(the_tools_read_a_log_that_moves),
+        T(a_trimmed_segment_becomes_the_next),
+        CASE("case 32: a recycled tail is not torn", a_recycled_tail_is_not_torn),
+        T(what_a_reader_holds_stays),
+        T(a_file_set_aside_is_forgotten),
+        T(repeats_of_trimmed_records_are_told),
+        T(the_tools_read_a_log_that_moves),
     };
 
     log_init(LOG_TEXT, LOG_ERROR);

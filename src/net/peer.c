@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who is at the other end: by the socket, or by the PROXY header that came first. */
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "room.h"
+
+void net_peer_of(int fd, struct net_peer *out)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a = { .v6 = { 0 } };
+    socklen_t n = sizeof a;
+
+    *out = (struct net_peer){ .family = AF_UNSPEC };
+    if (getpeername(fd, &a.any, &n))
+        return;
+    out->family = a.any.sa_family;
+    if (out->family == AF_INET)
+        memcpy(out->address, &a.v4.sin_addr, sizeof a.v4.sin_addr);
+    else if (out->family == AF_INET6)
+        memcpy(out->address, &a.v6.sin6_addr, sizeof a.v6.sin6_addr);
+}
+
+void net_peer(const struct net_request *req, struct net_peer *out)
+{
+    const struct net_conn *c = req->conn;
+
+    if (!c)
+        *out = (struct net_peer){ .family = AF_UNSPEC };
+    else if (c->peer.family != AF_UNSPEC)
+        *out = c->peer;
+    else
+        net_peer_of(c->fd, out);
+}
+
+const char *net_peer_text(const struct net_peer *p, char out[NET_PEER_TEXT_MAX])
+{
+    if (p->family == AF_INET || p->family == AF_INET6)
+        return evutil_inet_ntop(p->family, p->address, out, NET_PEER_TEXT_MAX);
+    snprintf(out, NET_PEER_TEXT_MAX, "%s", p->family == AF_UNIX ? "unix" : "gone");
+    return out;
+}
+
+struct span net_client_names(const struct net_request *req)
+{
+    return req->conn ? buf_as_span(&req->conn->names) : SPAN_NONE;
+}
