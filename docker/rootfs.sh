@@ -25,7 +25,10 @@ chmod 1777 "$r/tmp"
 # before VOLUME: a new volume takes owner and mode from the image
 chown 10001:10001 "$r/var/lib/hookline"
 chmod 0750 "$r/var/lib/hookline"
-for f in $libraries /etc/ssl/certs/ca-certificates.crt; do
-    p=$(dpkg -S "*/$(basename "$f")" 2>/dev/null | grep -v -e '-dev:' | head -1 | cut -d: -f1)
-    [ -z "$p" ] || dpkg -s "$p" >"$r/var/lib/dpkg/status.d/$p"
+packages=ca-certificates # its file is made, and of no package
+for f in $libraries; do
+    packages="$packages $(dpkg -S "*/$(basename "$f")" 2>/dev/null | grep -v -e '-dev:' | head -1 | cut -d: -f1)"
+done
+for p in $packages; do
+    dpkg -s "$p" >"$r/var/lib/dpkg/status.d/$p"
 done
