@@ -277,6 +277,7 @@ if __name__ == '__main__':
             print('1..1\nok 1 - on a real API server # SKIP Kubernetes cannot be built here (no Go, or its modules cannot be had)')
             sys.exit(0)
     enter('hookline')
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing of it is left running
     try:
         control_plane()
         Tap().run(accepted, rolled_out, updated, killed, drained, scaled_down, chart)
