@@ -32,9 +32,12 @@ FUZZERS := $(patsubst %.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 DIFFERENTIAL := $B/tests/differential/verify
 SIM := $B/tests/sim/sim
 SIMOBJ := $(patsubst %.c,$B/%.o,$(wildcard tests/sim/*.c))
+COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_completions.d
+UNITS := systemd/system sysusers.d tmpfiles.d
 EXAMPLES := $(patsubst %.c,$B/%,$(wildcard examples/c/*_consumer.c))
 
-.PHONY: hardening-check all run demo test unit sim differential fuzz fuzzers lint bench long examples docs install clean deps
+.PHONY: hardening-check all run demo test unit sim differential fuzz fuzzers lint bench long examples docs test-deploy dist install install-systemd \
+        clean deps
 all: build/hookline
 build/hookline: $B/hookline
 	@ln -sf $(V)/hookline $@
@@ -124,10 +127,23 @@ long: all examples $(SIM)
 	@$(SIM) --seed $$(date +%s) --images 3000000
 	@LONG=1 ROUNDS=50 SCALE=10 HOOKLINE=build/hookline tests/run e2e
 	@HOOKLINE=build/hookline tests/run long
-install: all
-	install -D build/hookline $(DESTDIR)$(PREFIX)/bin/hookline
+test-deploy: all
+	@tests/run deploy
+dist:
+	@scripts/dist build/dist
+install: $B/hookline
+	install -D $< $(DESTDIR)$(PREFIX)/bin/hookline
 	install -D -m 644 hookline.1 $(DESTDIR)$(PREFIX)/share/man/man1/hookline.1
-	install -D -m 644 deploy/hookline.example.yaml $(DESTDIR)/etc/hookline/hookline.example.yaml
+	install -D -m 644 deploy/hookline.example.yaml $(DESTDIR)$(PREFIX)/share/doc/hookline/examples/hookline.yaml
+	install -d $(COMPLETIONS:%=$(DESTDIR)$(PREFIX)/share/%)
+	$< completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/hookline
+	$< completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_hookline
+	$< completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/hookline.fish
+install-systemd:
+	install -d $(UNITS:%=$(DESTDIR)$(PREFIX)/lib/%)
+	sed 's#/usr/bin/#$(PREFIX)/bin/#' deploy/systemd/hookline.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/hookline.service
+	install -m 644 deploy/systemd/hookline.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/hookline.conf
+	install -m 644 deploy/systemd/hookline.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/hookline.conf
 clean:
 	rm -rf build
 

@@ -18,6 +18,7 @@ p.add_argument('--topic', default='hooks.gemini')
 p.add_argument('--group', default='example')
 p.add_argument('--instance', help='the same after a restart, unlike all others: it gets its partitions back at once')
 p.add_argument('--db', default='events.db')
+p.add_argument('--print', action='store_true', help='show each event')
 args = p.parse_args()
 
 db = sqlite3.connect(args.db)
@@ -49,6 +50,8 @@ while True:
         if not event[1]:  # not from hookline: the place in the topic names it
             event[:2] = msg.topic(), f'{msg.partition()}/{msg.offset()}'
         db.execute('insert or ignore into effects values (?, ?, ?, ?)', (*event, msg.value()))
+        if args.print:
+            print(*event, flush=True)
         done[msg.topic(), msg.partition()] = msg.offset() + 1
     db.commit()
     if done:

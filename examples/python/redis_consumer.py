@@ -23,6 +23,7 @@ p.add_argument('--consumer', default=socket.gethostname(), help='the same after 
 p.add_argument('--idle', type=int, default=60000, help='ms after which what another consumer holds is taken over')
 p.add_argument('--deliveries', type=int, default=5, help='more than this: to the dead stream')
 p.add_argument('--db', default='events.db')
+p.add_argument('--print', action='store_true', help='show each event')
 args = p.parse_args()
 
 db = sqlite3.connect(args.db)
@@ -36,6 +37,8 @@ def effect(entry_id, fields):
     if not ident:  # not from hookline: the entry's own id names it
         source, ident = args.stream, entry_id.decode()
     db.execute('insert or ignore into effects values (?, ?, ?, ?)', (source, ident, kind, fields.get(b'body')))
+    if args.print:
+        print(source, ident, kind, flush=True)
 
 
 def bury(entry_id, fields, times):

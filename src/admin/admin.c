@@ -180,7 +180,7 @@ static const struct things *find_thing(struct span path, struct span *which)
 {
     for (size_t i = 0; i < ARRAY_LEN(things); i++) {
         struct span p = span_str(things[i].path);
-        bool prefix = p.p[p.n - 1] == '/';
+        bool prefix = p.n && p.p[p.n - 1] == '/';
         *which = prefix ? span_of(path.p + p.n, path.n - p.n) : SPAN_NONE;
         if (prefix ? span_starts(path, p) : span_eq(path, p))
             return &things[i];

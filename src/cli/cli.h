@@ -12,8 +12,18 @@ struct option_row {
     bool *flag;         /* or is a switch */
 };
 
+struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+    const char *words; /* what may follow, or NULL */
+};
+extern const struct command commands[]; /* main.c; ends with a row of zeros */
+
 /* Takes the options out of argv and leaves the rest in place: returns how many are left, -1 after a
- * complaint (exit 64), -2 when --help was asked for and printed. */
+ * complaint (exit 64), -2 when --help was asked for and printed. `--options` alone prints the
+ * options, a blank behind each, "=" behind those that take a value: completion is made from them.
+ */
 int options_take(int argc, char **argv, const struct option_row *rows, const char *usage);
 
 struct http_call {
@@ -60,4 +70,5 @@ int cmd_log(int argc, char **argv);
 int cmd_dead(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_providers(int argc, char **argv);
+int cmd_completion(int argc, char **argv);
 int cmd_version(int argc, char **argv);

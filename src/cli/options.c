@@ -40,10 +40,25 @@ static int take(int argc, char **argv, int i, const struct option_row *rows)
     return 2;
 }
 
+static void print(const struct option_row *rows)
+{
+    for (; rows->name; rows++) {
+        const char *takes = rows->value ? "=" : "";
+
+        printf("%s%s ", rows->name, takes);
+        if (rows->brief)
+            printf("%s%s ", rows->brief, takes);
+    }
+}
+
 int options_take(int argc, char **argv, const struct option_row *rows, const char *usage)
 {
     int left = 0, took;
 
+    if (argc == 2 && !strcmp(argv[1], "--options")) {
+        print(rows);
+        return -2;
+    }
     for (int i = 1; i < argc; i += took) {
         took = 1;
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {

@@ -130,9 +130,13 @@ static void look_up(struct redis_link *l, const char *host, const char *port)
         evutil_freeaddrinfo(ai);
         return;
     }
-    if (!l->dns)
+    if (!l->dns) {
         l->dns = evdns_base_new(l->base, EVDNS_BASE_INITIALIZE_NAMESERVERS |
                                              EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+        /* name servers of container engines answer in small letters, and would not be believed */
+        if (l->dns)
+            evdns_base_set_option(l->dns, "randomize-case:", "0");
+    }
     if (!l->dns) {
         redis_link_down(l, SINK_RETRYING, "no name server is known");
         return;

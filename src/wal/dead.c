@@ -46,8 +46,8 @@ static void remember(struct wal_dead *d, uint64_t lsn, uint64_t off, size_t byte
 {
     size_t i = place_of(d, lsn);
 
-    if (i == d->n || d->at[i].lsn != lsn) {
-        if (d->n == d->cap) {
+    if (!d->at || i == d->n || d->at[i].lsn != lsn) {
+        if (!d->at || d->n == d->cap) {
             d->cap = d->cap ? 2 * d->cap : 64;
             d->at = xrealloc(d->at, d->cap * sizeof *d->at);
         }
