@@ -445,16 +445,14 @@ void admin_event(struct admin *a, struct net_request *req, struct span number)
     }
     if (wal_reader_open(&r, a->view->wal, lsn - 1, &e))
         die(EXIT_IO, "%s", e.text);
-    if (wal_reader_next(r, &rec, NULL, &e) == WAL_READ_OK && rec.lsn == lsn) {
-        if (rec.kind != RECORD_WEBHOOK) {
-            admin_reply_error(req, 404, "not_found", "that LSN is a record of hookline's own");
-            wal_reader_close(r);
-            return;
-        }
+    if (wal_reader_next(r, &rec, NULL, &e) != WAL_READ_OK || rec.lsn != lsn ||
+        rec.kind == RECORD_LOST) {
+        admin_reply_error(req, 410, "gone", e.text[0] ? e.text : "the event is no longer retained");
+    } else if (rec.kind != RECORD_WEBHOOK) {
+        admin_reply_error(req, 404, "not_found", "that LSN is a record of hookline's own");
+    } else {
         admin_event_json(&body, &rec, i.id);
         admin_reply(req, 200, "application/cloudevents+json", &body);
-    } else {
-        admin_reply_error(req, 410, "gone", e.text[0] ? e.text : "the event is no longer retained");
     }
     buf_free(&body);
     wal_reader_close(r);
