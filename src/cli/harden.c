@@ -152,6 +152,13 @@ int harden(const struct conf *c, struct err *e)
         log_warn("new privileges could not be given up", KERRNO());
     if (c->process.sandbox == SANDBOX_OFF)
         return 0;
+    if (c->jobs.fallback.command.n) { /* what it starts would inherit the sandbox */
+        if (c->process.sandbox == SANDBOX_STRICT)
+            return err_set(e, EXIT_BAD_CONFIG,
+                           "process.sandbox: strict, and jobs.fallback.command runs a program");
+        log_info("no sandbox: jobs.fallback.command runs a program");
+        return 0;
+    }
     rc = enter_sandbox(c);
     if (rc == 0)
         return 0;
