@@ -67,7 +67,6 @@ enum http_method {
     METHOD_PATCH,
     METHODS
 };
-const char *http_method_name(enum http_method m);
 
 #define HTTP_FIELDS_MAX 100
 struct http_limits {

@@ -17,11 +17,6 @@ static const char *const method_names[METHODS] = {
     [METHOD_TRACE] = "TRACE", [METHOD_CONNECT] = "CONNECT", [METHOD_PATCH] = "PATCH",
 };
 
-const char *http_method_name(enum http_method m)
-{
-    return m < METHODS ? method_names[m] : "?";
-}
-
 void http_request_init(struct http_request *req, const struct http_limits *limits)
 {
     memset(req, 0, offsetof(struct http_request, fields));
