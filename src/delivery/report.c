@@ -54,35 +54,39 @@ static bool is_blocked(const struct delivery *d)
     return blocked;
 }
 
-static double value_of(const struct delivery *d, int family)
+static double lsn(const struct delivery *d)
 {
-    switch (family) {
-    case 0:
-        return (double)progress_at(&d->passed_out);
-    case 1:
-        return (double)lag_events(d);
-    case 2:
-        return lag_seconds(d);
-    case 3:
-        return (double)counter_get(&d->delivered);
-    case 4:
-        return (double)d->dead_total;
-    case 5:
-        return (double)d->dead_n;
-    case 6:
-        return (double)d->dead_bytes;
-    case 7:
-        return (double)counter_get(&d->replayed);
-    case 8:
-        return (double)counter_get(&d->gone);
-    case 9:
-        return (double)counter_get(&d->states_lost);
-    case 10:
-        return (double)counter_get(&d->lost);
-    default:
-        return is_blocked(d);
-    }
+    return (double)progress_at(&d->passed_out);
 }
+
+static double lag(const struct delivery *d)
+{
+    return (double)lag_events(d);
+}
+
+static double blocked(const struct delivery *d)
+{
+    return is_blocked(d);
+}
+
+#define COUNTER(member)                                                                            \
+    static double member(const struct delivery *d)                                                 \
+    {                                                                                              \
+        return (double)counter_get(&d->member);                                                    \
+    }
+#define GAUGE(member)                                                                              \
+    static double member(const struct delivery *d)                                                 \
+    {                                                                                              \
+        return (double)atomic_load(&d->member);                                                    \
+    }
+COUNTER(delivered)
+COUNTER(replayed)
+COUNTER(gone)
+COUNTER(states_lost)
+COUNTER(lost)
+GAUGE(dead_total)
+GAUGE(dead_n)
+GAUGE(dead_bytes)
 
 static void retries(struct delivery *d, struct buf *out)
 {
@@ -96,31 +100,34 @@ static void retries(struct delivery *d, struct buf *out)
 void delivery_metrics(struct delivery *const *d, size_t n, struct buf *out)
 {
     static const struct {
-        const char *name, *type, *help;
+        const char *name, *type;
+        double (*value)(const struct delivery *d);
+        const char *help;
     } families[] = {
-        { "hookline_sink_lsn", "gauge", "LSN up to which the sink has everything." },
-        { "hookline_sink_lag_events", "gauge", "Events that the sink does not have yet." },
-        { "hookline_sink_lag_seconds", "gauge",
+        { "hookline_sink_lsn", "gauge", lsn, "LSN up to which the sink has everything." },
+        { "hookline_sink_lag_events", "gauge", lag, "Events that the sink does not have yet." },
+        { "hookline_sink_lag_seconds", "gauge", lag_seconds,
           "Age of the oldest event that the sink does not have." },
-        { "hookline_sink_delivered_total", "counter", "Events that the sink confirmed." },
-        { "hookline_sink_dead_total", "counter", "Events moved to the dead letters." },
-        { "hookline_dead_events", "gauge", "Events in the dead-letter log." },
-        { "hookline_dead_bytes", "gauge", "Their bytes; `dead_bytes` is their limit." },
-        { "hookline_sink_replayed_total", "counter",
+        { "hookline_sink_delivered_total", "counter", delivered,
+          "Events that the sink confirmed." },
+        { "hookline_sink_dead_total", "counter", dead_total, "Events moved to the dead letters." },
+        { "hookline_dead_events", "gauge", dead_n, "Events in the dead-letter log." },
+        { "hookline_dead_bytes", "gauge", dead_bytes, "Their bytes; `dead_bytes` is their limit." },
+        { "hookline_sink_replayed_total", "counter", replayed,
           "Events confirmed once more, by a replay or a redrive." },
-        { "hookline_sink_gone_total", "counter",
+        { "hookline_sink_gone_total", "counter", gone,
           "Records that were trimmed before this sink read them." },
-        { "hookline_sink_state_lost_total", "counter",
+        { "hookline_sink_state_lost_total", "counter", states_lost,
           "Times that the state kept in the sink was gone." },
-        { "hookline_sink_lost_total", "counter",
+        { "hookline_sink_lost_total", "counter", lost,
           "Damaged records that were set aside before this sink read them." },
-        { "hookline_sink_blocked", "gauge", "1 while somebody has to mend something." },
+        { "hookline_sink_blocked", "gauge", blocked, "1 while somebody has to mend something." },
     };
 
     for (size_t f = 0; n && f < ARRAY_LEN(families); f++) {
         metrics_head(out, families[f].name, families[f].type, families[f].help);
         for (size_t i = 0; i < n; i++)
-            metrics_value(out, families[f].name, value_of(d[i], (int)f), "sink", d[i]->name, NULL);
+            metrics_value(out, families[f].name, families[f].value(d[i]), "sink", d[i]->name, NULL);
     }
     if (n)
         metrics_head(out, "hookline_sink_retries_total", "counter",
