@@ -174,11 +174,8 @@ MUST_CHECK int wal_cursor_remove(struct wal *w, const char *sink, struct err *e)
 struct wal_dead;
 MUST_CHECK int wal_dead_open(struct wal *w, const char *sink, uint64_t max_bytes,
                              struct wal_dead **out, struct err *e);
-/* Durable when it returns 0; the same LSN again is no new entry. 1: the dead-letter log is full.
- * More of it in dead.h. */
-MUST_CHECK int wal_dead_add(struct wal_dead *d, const struct record *rec, const char *reason,
-                            struct err *e);
-/* The same in two steps, for many at a time: durable once wal_dead_sync returned 0. */
+/* One at a time: wal_dead_refuse() in dead.h. For many at a time: durable once wal_dead_sync
+ * returned 0; the same LSN again is no new entry. 1: the dead-letter log is full. */
 MUST_CHECK int wal_dead_put(struct wal_dead *d, const struct record *rec, const char *reason,
                             struct err *e);
 MUST_CHECK int wal_dead_sync(struct wal_dead *d, struct err *e);

@@ -335,11 +335,6 @@ int wal_dead_put(struct wal_dead *d, const struct record *rec, const char *reaso
                      e);
 }
 
-int wal_dead_add(struct wal_dead *d, const struct record *rec, const char *reason, struct err *e)
-{
-    return wal_dead_refuse(d, rec, reason, 1, e);
-}
-
 int wal_dead_refuse(struct wal_dead *d, const struct record *rec, const char *reason,
                     uint64_t attempts, struct err *e)
 {

@@ -5,6 +5,8 @@
  * `test_fixture make DIR` is how it was made; a new format gets a folder of its own that way. */
 #include "wal/box.h"
 
+#include "dead.h"
+
 #define FIXTURE "tests/data/log-v1"
 #define RECORDS 240
 #define LOG_ID "88ee4b27-de88-4482-9a49-6b689f69a5e8"
@@ -78,7 +80,7 @@ static void make_sink_files(struct box *b)
     assert_int_equal(wal_cursor_open(b->wal, "redis", 0, 9, 0, &c, &changed, &e), 0);
     wal_cursor_close(c);
     assert_int_equal(wal_dead_open(b->wal, "kafka", 4096, &d, &e), 0);
-    assert_int_equal(wal_dead_add(d, &rec, "too large", &e), 0);
+    assert_int_equal(wal_dead_refuse(d, &rec, "too large", 1, &e), 0);
     wal_dead_close(d);
 }
 

@@ -3,6 +3,8 @@
  * reader loses no wake-up. Small segments, a folder of its own a test. */
 #include "wal/box.h"
 
+#include "dead.h"
+
 /* --- tests
  * ------------------------------------------------------------------------------------------- */
 
@@ -394,8 +396,8 @@ static void dead_letters_are_idempotent(void **state)
 
     open_log(b);
     assert_int_equal(wal_dead_open(b->wal, "k", 4096, &d, &e), 0);
-    assert_int_equal(wal_dead_add(d, &rec, "too large", &e), 0);
-    assert_int_equal(wal_dead_add(d, &rec, "too large", &e), 0);
+    assert_int_equal(wal_dead_refuse(d, &rec, "too large", 1, &e), 0);
+    assert_int_equal(wal_dead_refuse(d, &rec, "too large", 1, &e), 0);
     assert_int_equal(wal_dead_count(d), 1);
     wal_dead_close(d);
     assert_int_equal(wal_dead_open(b->wal, "k", 300, &d, &e), 0);
@@ -405,7 +407,7 @@ static void dead_letters_are_idempotent(void **state)
                  "1234567890123456789"
                  "012345678901234567890123456789012345678901234567890123456789012345678901234567890"
                  "1234567890123456789");
-    assert_int_equal(wal_dead_add(d, &rec, "no room", &e), 1);
+    assert_int_equal(wal_dead_refuse(d, &rec, "no room", 1, &e), 1);
     wal_dead_close(d);
 }
 
@@ -438,7 +440,7 @@ static void dead_letters_in_groups(void **state)
     assert_int_equal(wal_dead_open(b->wal, "k", 1 << 20, &d, &e), 0);
     assert_int_equal(wal_dead_count(d), 99);
     rec.lsn = 500;
-    assert_int_equal(wal_dead_add(d, &rec, "too large", &e), 0);
+    assert_int_equal(wal_dead_refuse(d, &rec, "too large", 1, &e), 0);
     wal_dead_close(d);
     assert_int_equal(wal_dead_open(b->wal, "k", 1 << 20, &d, &e), 0);
     assert_int_equal(wal_dead_count(d), 100);
