@@ -8,6 +8,7 @@
 #include "log.h"
 
 #define PAGE 4096
+#define NUMBER_DIGITS 16
 
 int file_write(int fd, const char *name, const void *p, size_t n, uint64_t off, struct err *e)
 {
@@ -149,6 +150,40 @@ int file_exists(const char *dir, const char *name, struct err *e)
         rc = err_errno(e, EXIT_IO, "wal: open %s", path);
     free(path);
     return rc;
+}
+
+bool file_is_numbered(const char *name, const char *suffix, uint64_t *number)
+{
+    uint64_t v;
+
+    return strlen(name) == NUMBER_DIGITS + strlen(suffix) &&
+           !strcmp(name + NUMBER_DIGITS, suffix) &&
+           span_u64(span_of(name, NUMBER_DIGITS), number ? number : &v);
+}
+
+/* Names of one length sort as their numbers do. */
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int file_list_numbered(const char *dir, const char *suffix, char ***names, size_t *n, struct err *e)
+{
+    size_t all, kept = 0;
+    char **v;
+
+    if (io_list(dir, names, &all))
+        return err_errno(e, EXIT_IO, "wal: list folder %s", dir);
+    v = *names;
+    for (size_t i = 0; i < all; i++)
+        if (file_is_numbered(v[i], suffix, NULL))
+            v[kept++] = v[i];
+        else
+            free(v[i]);
+    if (kept)
+        qsort(v, kept, sizeof *v, by_name);
+    *n = kept;
+    return 0;
 }
 
 void file_names_free(char **names, size_t n)

@@ -22,5 +22,10 @@ MUST_CHECK int file_replace(const char *dir, const char *name, const void *p, si
 MUST_CHECK int file_slurp(const char *dir, const char *name, char **p, size_t *n, struct err *e);
 /* 1 it is there, 0 not, -1 nobody can say. */
 MUST_CHECK int file_exists(const char *dir, const char *name, struct err *e);
+/* NUMBER.wal, NUMBER.idx: a name of 16 digits and that suffix. *number may be left out (NULL). */
+bool file_is_numbered(const char *name, const char *suffix, uint64_t *number);
+/* All such names in the folder, rising; the caller frees the list. */
+MUST_CHECK int file_list_numbered(const char *dir, const char *suffix, char ***names, size_t *n,
+                                  struct err *e);
 char *file_path(const char *dir, const char *name); /* the caller frees it */
 void file_names_free(char **names, size_t n);

@@ -303,19 +303,18 @@ static bool write_sidecar(struct wal *w, const struct segment *s)
 /* Sidecars of trimmed segments go when the deduplication window has passed them. */
 static void drop_old_sidecars(struct wal *w)
 {
+    struct err ignored = ERR_INIT;
     char **names;
     size_t n;
 
-    if (io_list(w->dir, &names, &n))
+    if (file_list_numbered(w->dir, ".idx", &names, &n, &ignored))
         return;
     for (size_t i = 0; i < n; i++) {
-        struct span s = span_str(names[i]);
         struct sidecar sc;
         uint64_t number;
         bool gone;
 
-        if (s.n != 20 || strcmp(names[i] + 16, ".idx") || !span_u64(span_of(s.p, 16), &number))
-            continue;
+        file_is_numbered(names[i], ".idx", &number);
         pthread_mutex_lock(&w->lock);
         gone = number < w->segs[0]->number;
         pthread_mutex_unlock(&w->lock);

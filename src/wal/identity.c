@@ -96,14 +96,11 @@ static int make_identity(struct wal *w, struct err *e)
 {
     char **names;
     size_t n;
-    bool used = false;
 
-    if (io_list(w->dir, &names, &n))
-        return err_errno(e, EXIT_IO, "wal: list folder %s", w->dir);
-    for (size_t i = 0; i < n; i++)
-        used |= strlen(names[i]) == 20 && !strcmp(names[i] + 16, ".wal");
+    if (file_list_numbered(w->dir, ".wal", &names, &n, e))
+        return -1;
     file_names_free(names, n);
-    if (used)
+    if (n)
         return refuse(w, "missing", e);
     new_id(w->log_id);
     crypto_random(w->dedup_key, sizeof w->dedup_key);

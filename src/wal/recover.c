@@ -28,19 +28,6 @@ struct found {
     size_t n;
 };
 
-static int by_number(const void *a, const void *b)
-{
-    const struct segment *x = *(struct segment *const *)a, *y = *(struct segment *const *)b;
-
-    return x->number < y->number ? -1 : x->number > y->number;
-}
-
-/* Names of one length sort as their numbers do. */
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 /* A header whose checksum is wrong is told by `damaged`: what the file held is found out later. */
 static int read_segment_header(struct wal *w, uint64_t number, struct segment **out, struct err *e)
 {
@@ -99,27 +86,19 @@ out:
 static int find_segments(struct wal *w, struct found *f, struct err *e)
 {
     char **names;
+    uint64_t number;
     size_t n;
     int rc = 0;
 
-    if (io_list(w->dir, &names, &n))
-        return err_errno(e, EXIT_IO, "wal: list folder %s", w->dir);
+    if (file_list_numbered(w->dir, ".wal", &names, &n, e))
+        return -1;
+    f->v = xcalloc(n + 1, sizeof *f->v);
     for (size_t i = 0; i < n && !rc; i++) {
-        struct span name = span_str(names[i]), number = { name.p, 16 };
-        struct segment *s;
-        uint64_t v;
-
-        if (name.n != 20 || strcmp(names[i] + 16, ".wal") || !span_u64(number, &v))
-            continue;
-        rc = read_segment_header(w, v, &s, e);
-        if (rc)
-            break;
-        f->v = xrealloc(f->v, (f->n + 1) * sizeof *f->v);
-        f->v[f->n++] = s;
+        file_is_numbered(names[i], ".wal", &number);
+        rc = read_segment_header(w, number, &f->v[f->n], e);
+        f->n += !rc;
     }
     file_names_free(names, n);
-    if (f->n)
-        qsort(f->v, f->n, sizeof *f->v, by_number);
     for (size_t i = 1; i < f->n && !rc; i++)
         if (f->v[i]->number != f->v[i - 1]->number + 1)
             rc = err_set(e, EXIT_DAMAGED,
@@ -324,28 +303,20 @@ static void claim_entries(struct wal *w, const struct sidecar *sc, uint64_t abov
 /* Keys of segments that were trimmed are remembered for the window of deduplication (P6). */
 static int claim_trimmed(struct wal *w, uint64_t before, struct err *e)
 {
-    char **names, *dot;
-    size_t n, kept = 0;
     struct sidecar sc;
+    uint64_t number;
+    char **names;
+    size_t n;
 
-    if (io_list(w->dir, &names, &n))
-        return err_errno(e, EXIT_IO, "wal: list folder %s", w->dir);
+    if (file_list_numbered(w->dir, ".idx", &names, &n, e))
+        return -1;
     for (size_t i = 0; i < n; i++)
-        if (strlen(names[i]) == 20 && (dot = strchr(names[i], '.')) && !strcmp(dot, ".idx"))
-            names[kept++] = names[i];
-        else
-            free(names[i]);
-    if (kept)
-        qsort(names, kept, sizeof *names, by_name);
-    for (size_t i = 0; i < kept; i++) {
-        uint64_t number;
-        if (span_u64(span_of(names[i], 16), &number) && number < before &&
+        if (file_is_numbered(names[i], ".idx", &number) && number < before &&
             !sidecar_read(w, number, &sc)) {
             claim_entries(w, &sc, 0);
             sidecar_free(&sc);
         }
-    }
-    file_names_free(names, kept);
+    file_names_free(names, n);
     return 0;
 }
 

@@ -34,7 +34,7 @@ static bool ask_segments(struct repair *rp, char *const *names, size_t n, uint8_
 
     *ours = false;
     for (size_t i = 0; i < n; i++) {
-        if (strlen(names[i]) != 20 || strcmp(names[i] + 16, ".wal") ||
+        if (!file_is_numbered(names[i], ".wal", NULL) ||
             segment_head(rp->w->dir, names[i], &h, &ignored))
             continue;
         *ours |= identity_is_ours(rp->w, h.log_id);
@@ -51,7 +51,7 @@ static int write_new(struct repair *rp, const uint8_t id[16], char *const *names
     char kept[64];
 
     for (size_t i = 0; i < n; i++)
-        if (strlen(names[i]) == 20 && !strcmp(names[i] + 16, ".idx")) {
+        if (file_is_numbered(names[i], ".idx", NULL)) {
             if (quarantine_move(rp->w->dir, names[i], names[i], kept, e))
                 return -1;
             repair_say(rp, "its hashes were made with a key that is lost", names[i], kept);

@@ -117,11 +117,6 @@ static void report(struct walk *wk, const char *name, const struct summary *sum)
         fprintf(wk->out, "%s  empty\n", name);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 /* What the segment after this one says about where this one ends; false when there is none. */
 static bool end_of(struct walk *wk, const char *next, uint64_t number, struct marker *m)
 {
@@ -217,26 +212,18 @@ static int one(struct walk *wk, const char *name, const char *next, struct err *
 static int walk(struct walk *wk, struct err *e)
 {
     char **names;
-    size_t n, kept = 0;
+    size_t n;
     int rc = 0;
 
-    if (io_list(wk->dir, &names, &n))
-        return err_errno(e, EXIT_IO, "list folder %s", wk->dir);
+    if (file_list_numbered(wk->dir, ".wal", &names, &n, e))
+        return -1;
     if (!identity_peek(wk->dir, wk->logid))
         wk->logid[0] = '\0';
-    for (size_t i = 0; i < n; i++) {
-        if (strlen(names[i]) == 20 && !strcmp(names[i] + 16, ".wal"))
-            names[kept++] = names[i];
-        else
-            free(names[i]);
-    }
-    if (!kept)
+    if (!n)
         rc = err_set(e, EXIT_IO, "no log in %s", wk->dir);
-    else
-        qsort(names, kept, sizeof *names, by_name);
-    for (size_t i = 0; i < kept && !rc; i++)
-        rc = one(wk, names[i], i + 1 < kept ? names[i + 1] : NULL, e);
-    file_names_free(names, kept);
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = one(wk, names[i], i + 1 < n ? names[i + 1] : NULL, e);
+    file_names_free(names, n);
     if (!rc && wk->damaged)
         rc = err_set(e, EXIT_DAMAGED, "%" PRIu64 " damaged segments in %s", wk->damaged, wk->dir);
     return rc;
