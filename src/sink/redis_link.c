@@ -71,11 +71,9 @@ bool redis_reply_is_error(const struct redis_reply *reply)
 
 struct span redis_reply_text(const struct redis_reply *reply, size_t i)
 {
-    const struct redis_item *item = &reply->items[i];
-
-    if (i >= reply->n || item->type == REDIS_REPLY_NIL || item->type == REDIS_REPLY_INTEGER)
+    if (i >= reply->n || !reply->items[i].n)
         return S("");
-    return span_of(reply->text.p + item->at, item->n);
+    return span_of(reply->text.p + reply->items[i].at, reply->items[i].n);
 }
 
 redisReader *redis_link_reader(struct redis_link *l)
