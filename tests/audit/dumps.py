@@ -112,16 +112,22 @@ class Redis:
             return None if rest == b'-1' else self.f.read(int(rest) + 2)[:-2]
         return [self.reply() for _ in range(int(rest))]
 
+    @staticmethod
+    def behind(i):
+        """The next id that there can be: servers before 6.2 know no range that leaves out its start."""
+        ms, sequence = i.split('-')
+        return f'{ms}-{int(sequence) + 1}'
+
     def entries(self, stream, after=None):
         """All entries behind that id as (id, {field: bytes})."""
-        start = '-' if after is None else f'({after}'
+        start = '-' if after is None else self.behind(after)
         while True:
             part = self('XRANGE', stream, start, '+', 'COUNT', 5000)
             for i, fields in part:
                 yield i.decode(), dict(zip((k.decode() for k in fields[::2]), fields[1::2]))
             if len(part) < 5000:
                 return
-            start = '(' + part[-1][0].decode()
+            start = self.behind(part[-1][0].decode())
 
 
 def from_redis(url, stream, after=None, sink='redis', password=None):
