@@ -150,13 +150,15 @@ static bool only_these(const struct cfg_node *n, bool dated)
 {
     size_t sources = 0;
 
+    if (n->kind != CFG_NODE_MAP)
+        return false;
     for (const struct cfg_node *c = n->child; c; c = c->next) {
         if (c->kind != CFG_NODE_SCALAR || (strcmp(c->key, "env") && strcmp(c->key, "file") &&
                                            (!dated || strcmp(c->key, "not_after"))))
             return false;
         sources += strcmp(c->key, "not_after") != 0;
     }
-    return n->kind == CFG_NODE_MAP && sources == 1;
+    return sources == 1;
 }
 
 /* { env: NAME }, { file: PATH } or plain text; in a list also with not_after. An empty secret is an

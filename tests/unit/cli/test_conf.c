@@ -121,6 +121,9 @@ static const struct row {
     { "an env secret that is not there",
       "sources:\n  a: { provider: gemini, secrets: { env: HOOKLINE_NOT_SET } }\n",
       "t.yaml:2: the environment has no HOOKLINE_NOT_SET" },
+    { "a list where a secret is expected",
+      "sources:\n  a: { provider: gemini, secrets: [[whsec_x]] }\n",
+      "t.yaml:2: secrets is { env: NAME }, { file: PATH } or a string" },
 };
 
 static struct conf *load(const char *text, struct err_list *errs)

@@ -36,6 +36,7 @@ static const struct url_row {
     { "empty", "", NULL, NULL, true, false },
     { "three slashes", "https:///x", NULL, NULL, true, false },
     { "one slash", "https:/example.com/x", NULL, NULL, true, false },
+    { "one slash, two further on", "https:/example.com/x://y", NULL, NULL, true, false },
     { "no host", "https://?x", NULL, NULL, true, false },
     { "a user", "https://sns.us-east-1.amazonaws.com@evil.example/x", NULL, NULL, false, false },
     { "a blank", "https://example.com/a b", NULL, NULL, false, false },
