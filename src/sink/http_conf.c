@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Settings of the HTTP sink, and what an answer says of the event that it answers. */
+#include <stdio.h>
+#include <string.h>
+
+#include "http_sink.h"
+
+#define F(m) offsetof(struct sink_http_cfg, m)
+
+const struct cfg_key *sink_http_keys(void)
+{
+    static const struct cfg_key keys[] = {
+        { "url", CFG_STR, F(url), .flags = CFG_REQUIRED,
+          .help = "Where events are sent, `https://host/path` or `http://`. Redirects are not "
+                  "followed." },
+        { "key", CFG_STR, F(key), "{subject}",
+          .help = "Events with the same one are sent one after another, in order; `{source}`, "
+                  "`{type}`, `{subject}`, `{id}`. Where it is empty, the event id." },
+        { "secrets", CFG_SECRETS, F(secrets),
+          .help = "What requests are signed with, as Standard Webhooks says: `whsec_` and base64. "
+                  "Of several each gives a signature, so that the target can change to the new "
+                  "one." },
+        { "concurrency", CFG_INT, F(concurrency), "16", 1, 1000,
+          .help = "Requests under way at once, at most; of one key always one." },
+        { "timeout", CFG_MSEC, F(timeout_ms), "30s", 1, 600000,
+          .help = "For one request, from the look-up of the name to the end of the answer." },
+        { "give_up", CFG_MSEC, F(give_up_ms), "1h",
+          .help = "An event that fails for so long while the target takes others goes to the dead "
+                  "letters; 0: never. While it takes nothing at all, none does." },
+        { "ca", CFG_STR, F(ca), .flags = CFG_FILE,
+          .help = "PEM file of the authorities; default the system's." },
+        { 0 }
+    };
+
+    return keys;
+}
+
+static void check_secrets(const char *name, const struct sink_http_cfg *cfg,
+                          const struct cfg_node *at, struct err_list *errs, struct err_list *warns)
+{
+    if (!cfg->secrets.n)
+        cfg_error(warns, at, "sink %s: without secrets the target cannot tell who sends", name);
+    for (size_t i = 0; i < cfg->secrets.n; i++) {
+        const struct cfg_secret *s = &cfg->secrets.v[i];
+        struct crypto_hmac *k = webhook_key(span_of(s->bytes, s->n));
+        if (!k)
+            cfg_error(errs, at, "sink %s: secrets[%zu] is not whsec_ and base64", name, i);
+        crypto_hmac_free(k);
+        if (!s->ref)
+            cfg_error(warns, at,
+                      "sink %s: a secret stands in the file; "
+                      "{ env: NAME } or { file: PATH } keeps it out",
+                      name);
+    }
+}
+
+void sink_http_check(const char *name, const struct sink_http_cfg *cfg, const struct cfg_node *at,
+                     struct err_list *errs, struct err_list *warns)
+{
+    struct err e = ERR_INIT;
+    const char *why;
+
+    if (post_check(cfg->url, &e))
+        cfg_error(errs, at, "sink %s: url: %s", name, e.text);
+    if (cfg->key[0] && !template_good(cfg->key, &why))
+        cfg_error(errs, at, "sink %s: key \"%s\": %s", name, cfg->key, why);
+    if (cfg->ca && strncmp(cfg->url, "https:", 6) != 0)
+        cfg_error(errs, at, "sink %s: ca is for https URLs", name);
+    check_secrets(name, cfg, at, errs, warns);
+}
+
+/* --- answers -----------------------------------------------------------------------------------
+ */
+
+/* What is not here: 2xx takes, 3xx blocks, 4xx refuses this event, 5xx fails. */
+static const struct status {
+    int status;
+    enum http_word word;
+    const char *mend; /* of what blocks */
+} statuses[] = {
+    { 401, HTTP_BLOCKED, "check secrets, here and there" },
+    { 403, HTTP_BLOCKED, "let us in there" },
+    { 404, HTTP_BLOCKED, "check the path of the url" },
+    { 405, HTTP_BLOCKED, "the url takes no POST" },
+    { 407, HTTP_BLOCKED, "a proxy stands before it" },
+    { 408, HTTP_FAILED, NULL },
+    { 410, HTTP_BLOCKED, "it is gone for good: change the url, or take the sink out" },
+    { 421, HTTP_BLOCKED, "the server is not for this host" },
+    { 425, HTTP_FAILED, NULL },
+    { 429, HTTP_BUSY, NULL },
+    { 502, HTTP_BUSY, NULL },
+    { 503, HTTP_BUSY, NULL },
+    { 504, HTTP_BUSY, NULL },
+};
+
+static struct status meaning(int status)
+{
+    for (size_t i = 0; i < ARRAY_LEN(statuses); i++)
+        if (statuses[i].status == status)
+            return statuses[i];
+    switch (status / 100) {
+    case 2:
+        return (struct status){ status, HTTP_TAKEN, NULL };
+    case 3:
+        return (struct status){ status, HTTP_BLOCKED,
+                                "redirects are not followed: put where it leads into url" };
+    case 4:
+        return (struct status){ status, HTTP_REFUSED, NULL };
+    default:
+        return (struct status){ status, HTTP_FAILED, NULL };
+    }
+}
+
+enum http_word http_word_of(const struct post_answer *a)
+{
+    if (a->status)
+        return meaning(a->status).word;
+    return a->untrusted ? HTTP_BLOCKED : a->timed_out ? HTTP_FAILED : HTTP_BUSY;
+}
+
+/* The query of a URL may hold a token. */
+void http_explain(const struct sink_http_cfg *cfg, const struct post_answer *a, char *out, size_t n)
+{
+    int url = (int)strcspn(cfg->url, "?");
+    const char *mend = a->status ? meaning(a->status).mend : NULL;
+
+    if (!a->status)
+        snprintf(out, n, "%.*s: %s", url, cfg->url,
+                 a->timed_out ? "no full answer in time" : a->error);
+    else
+        snprintf(out, n, "%.*s answered %d%s%.*s%s%s", url, cfg->url, a->status,
+                 a->text.n ? ": " : "", SPAN_FMT(a->text), mend ? "; " : "", mend ? mend : "");
+}
