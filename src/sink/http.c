@@ -53,10 +53,10 @@ static void alive(struct sink_http *h)
         say(h, SINK_RUNNING, "");
 }
 
-/* Taken while this one failed: it is not the target as a whole. */
+/* Since the time before: so it is not the target as a whole. */
 static bool others_are_taken(const struct sink_http *h, const struct http_lane *lane)
 {
-    return h->taken_ms > lane->since_ms;
+    return h->taken_ms > lane->before_ms;
 }
 
 static void slow_down(struct sink_http *h, int64_t until_ms)
@@ -68,8 +68,8 @@ static void slow_down(struct sink_http *h, int64_t until_ms)
 static void try_again(struct sink_http *h, struct http_lane *lane, enum http_word word,
                       const struct post_answer *a)
 {
-    int64_t now = clock_mono_ms(), asked = MIN(a->retry_after_ms, RETRY_AFTER_MAX_MS);
-    bool own = word != HTTP_BUSY && others_are_taken(h, lane);
+    int64_t now = clock_mono_ms(), asked = MIN(a->retry_after_ms, RETRY_AFTER_MAX_MS), wait;
+    bool own = others_are_taken(h, lane);
     char reason[REASON_MAX];
 
     snprintf(reason, sizeof reason,
@@ -78,16 +78,15 @@ static void try_again(struct sink_http *h, struct http_lane *lane, enum http_wor
                             : "connection",
              a->status);
     h->sink.owner.retried(h->sink.owner.arg, STAILQ_FIRST(&lane->items)->rec.lsn, reason);
-    if (!own && (word != HTTP_FAILED || h->failures > (unsigned)h->cfg->concurrency))
+    if (asked || (!own && (word != HTTP_FAILED || h->failures > (unsigned)h->cfg->concurrency)))
         slow_down(h, now + MAX(backoff_ms(h->failures - 1), asked));
     if (word == HTTP_BLOCKED && !own)
         say(h, SINK_BLOCKED, h->trouble);
-    else if (h->failures > 1 || !h->flying)
+    else if (h->failures > 1 && !own)
         say(h, SINK_RETRYING, h->trouble);
-    http_lane_wait(
-        h, lane,
-        now + MAX(own ? backoff_within(lane->tries - 1, OWN_WAIT_MS) : backoff_ms(lane->tries - 1),
-                  asked));
+    wait = own && word != HTTP_BUSY ? backoff_within(lane->tries - 1, OWN_WAIT_MS)
+                                    : backoff_ms(lane->tries - 1);
+    http_lane_wait(h, lane, now + MAX(wait, asked));
 }
 
 static void failed(struct sink_http *h, struct http_lane *lane, enum http_word word,
@@ -160,10 +159,13 @@ static void make_headers(struct sink_http *h, const struct record *rec)
 static void start(struct sink_http *h, struct http_lane *lane)
 {
     const struct record *rec = &STAILQ_FIRST(&lane->items)->rec;
+    int64_t now = clock_mono_ms();
 
     TAILQ_REMOVE(&h->lanes.ready, lane, link);
+    lane->before_ms = lane->since_ms ? lane->tried_ms : now;
+    lane->tried_ms = now;
     if (!lane->since_ms)
-        lane->since_ms = clock_mono_ms();
+        lane->since_ms = now;
     make_headers(h, rec);
     h->flying++;
     lane->post =

@@ -25,10 +25,11 @@ struct http_lane {
     struct sink_http *sink;
     uint8_t tag[16]; /* of the key, under a secret of this start: nobody can find two of one */
     struct http_items items;
-    struct post *post; /* the first is under way */
-    unsigned tries;    /* of the first, that failed */
-    int64_t since_ms;  /* when the first was first sent; 0: not yet */
-    int64_t due_ms;    /* while it waits: when it is sent again */
+    struct post *post;           /* the first is under way */
+    unsigned tries;              /* of the first, that failed */
+    int64_t since_ms;            /* when the first was first sent; 0: not yet */
+    int64_t tried_ms, before_ms; /* when it was sent last, and the time before that */
+    int64_t due_ms;              /* while it waits: when it is sent again */
 };
 TAILQ_HEAD(http_queue, http_lane);
 
