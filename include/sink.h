@@ -16,7 +16,6 @@
 struct sink_kafka_cfg;
 struct sink_redis_cfg;
 struct sink_http_cfg;
-struct crypto_hmac;
 
 enum { SINK_AT_LEAST_ONCE, SINK_EXACTLY_ONCE };
 
@@ -61,12 +60,21 @@ bool sink_endpoint(const char *url, struct sink_endpoint *out); /* free it in an
 void sink_endpoint_free(struct sink_endpoint *at);
 
 /* How an event goes over HTTP: lines "name:value\n" with its CloudEvents attributes, its content
- * type and its kept headers, without those that a signature of ours takes the place of; and the
- * lines of that signature, none where n is 0. Any thread. */
+ * type and its kept headers, without those that a signature of ours takes the place of. Any thread.
+ */
 void sink_http_headers(const struct record *rec, const char *logid, bool is_signed,
                        struct buf *out);
-void sink_http_sign(const struct crypto_hmac *const *keys, size_t n, const struct record *rec,
-                    const char *logid, int64_t now_ms, struct buf *out);
+/* Appends the lines of the signature, one with each secret that has not ended; none where there is
+ * none. The secrets are borrowed, and good as sink_http_check_target said. One thread. */
+struct sink_signer;
+struct sink_signer *sink_signer_new(const struct cfg_secrets *secrets);
+void sink_signer_free(struct sink_signer *s);
+void sink_signer_sign(struct sink_signer *s, const struct record *rec, const char *logid,
+                      int64_t now_ms, struct buf *out);
+/* what: "sink NAME", for the errors. */
+void sink_http_check_target(const char *what, const char *url, const char *ca,
+                            const struct cfg_secrets *secrets, const struct cfg_node *at,
+                            struct err_list *errs, struct err_list *warns);
 
 enum sink_outcome {
     SINK_DONE,

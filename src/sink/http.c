@@ -142,20 +142,6 @@ static void on_answer(void *arg, const struct post_answer *a)
 /* --- sending -----------------------------------------------------------------------------------
  */
 
-static void make_headers(struct sink_http *h, const struct record *rec)
-{
-    const struct cfg_secrets *secrets = &h->cfg->secrets;
-    int64_t now = clock_wall_ms();
-    size_t n = 0;
-
-    for (size_t i = 0; i < secrets->n; i++)
-        if (!secrets->v[i].not_after_ms || now <= secrets->v[i].not_after_ms)
-            h->signing[n++] = h->keys[i];
-    h->headers.n = 0;
-    sink_http_headers(rec, h->logid, secrets->n > 0, &h->headers);
-    sink_http_sign(h->signing, n, rec, h->logid, now, &h->headers);
-}
-
 static void start(struct sink_http *h, struct http_lane *lane)
 {
     const struct record *rec = &STAILQ_FIRST(&lane->items)->rec;
@@ -166,7 +152,9 @@ static void start(struct sink_http *h, struct http_lane *lane)
     lane->tried_ms = now;
     if (!lane->since_ms)
         lane->since_ms = now;
-    make_headers(h, rec);
+    h->headers.n = 0;
+    sink_http_headers(rec, h->logid, h->cfg->secrets.n > 0, &h->headers);
+    sink_signer_sign(h->signer, rec, h->logid, clock_wall_ms(), &h->headers);
     h->flying++;
     lane->post =
         post_start(h->poster, &h->target, buf_as_span(&h->headers), rec->body, on_answer, lane);
@@ -236,10 +224,7 @@ static void http_close(struct sink *s)
     event_del(&h->turn);
     http_lanes_free(&h->lanes);
     poster_free(h->poster);
-    for (size_t i = 0; i < h->cfg->secrets.n; i++)
-        crypto_hmac_free(h->keys[i]);
-    free(h->keys);
-    free(h->signing);
+    sink_signer_free(h->signer);
     buf_free(&h->headers);
     buf_free(&h->text);
     free(h);
@@ -251,7 +236,6 @@ static struct sink *http_open(const char *name UNUSED, const struct sink_cfg *cf
                               struct err *e UNUSED)
 {
     struct sink_http *h = xcalloc(1, sizeof *h);
-    const struct cfg_secrets *secrets = &cfg->http->secrets;
 
     h->sink = (struct sink){ &sink_http, *owner };
     h->cfg = cfg->http;
@@ -259,10 +243,7 @@ static struct sink *http_open(const char *name UNUSED, const struct sink_cfg *cf
     h->limit = (size_t)h->cfg->concurrency;
     h->target = (struct post_target){ h->cfg->url, h->cfg->ca, h->cfg->timeout_ms };
     h->poster = poster_new(base, h->limit);
-    h->keys = xcalloc(secrets->n + 1, sizeof *h->keys);
-    h->signing = xcalloc(secrets->n + 1, sizeof(struct crypto_hmac *));
-    for (size_t i = 0; i < secrets->n; i++) /* they were checked with the settings */
-        h->keys[i] = webhook_key(span_of(secrets->v[i].bytes, secrets->v[i].n));
+    h->signer = sink_signer_new(&h->cfg->secrets);
     http_lanes_init(&h->lanes);
     event_assign(&h->turn, base, -1, 0, on_turn, h);
     turn_in(h, 0);

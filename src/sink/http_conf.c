@@ -35,38 +35,16 @@ const struct cfg_key *sink_http_keys(void)
     return keys;
 }
 
-static void check_secrets(const char *name, const struct sink_http_cfg *cfg,
-                          const struct cfg_node *at, struct err_list *errs, struct err_list *warns)
-{
-    if (!cfg->secrets.n)
-        cfg_error(warns, at, "sink %s: without secrets the target cannot tell who sends", name);
-    for (size_t i = 0; i < cfg->secrets.n; i++) {
-        const struct cfg_secret *s = &cfg->secrets.v[i];
-        struct crypto_hmac *k = webhook_key(span_of(s->bytes, s->n));
-        if (!k)
-            cfg_error(errs, at, "sink %s: secrets[%zu] is not whsec_ and base64", name, i);
-        crypto_hmac_free(k);
-        if (!s->ref)
-            cfg_error(warns, at,
-                      "sink %s: a secret stands in the file; "
-                      "{ env: NAME } or { file: PATH } keeps it out",
-                      name);
-    }
-}
-
 void sink_http_check(const char *name, const struct sink_http_cfg *cfg, const struct cfg_node *at,
                      struct err_list *errs, struct err_list *warns)
 {
-    struct err e = ERR_INIT;
+    char *what = xasprintf("sink %s", name);
     const char *why;
 
-    if (post_check(cfg->url, &e))
-        cfg_error(errs, at, "sink %s: url: %s", name, e.text);
+    sink_http_check_target(what, cfg->url, cfg->ca, &cfg->secrets, at, errs, warns);
     if (cfg->key[0] && !template_good(cfg->key, &why))
-        cfg_error(errs, at, "sink %s: key \"%s\": %s", name, cfg->key, why);
-    if (cfg->ca && strncmp(cfg->url, "https:", 6) != 0)
-        cfg_error(errs, at, "sink %s: ca is for https URLs", name);
-    check_secrets(name, cfg, at, errs, warns);
+        cfg_error(errs, at, "%s: key \"%s\": %s", what, cfg->key, why);
+    free(what);
 }
 
 /* --- answers -----------------------------------------------------------------------------------

@@ -4,8 +4,6 @@
  * Ids, types and subjects come from outside and may hold any byte; a header may not. What is not
  * printable ASCII, and the quote, the blank and the percent sign, is percent-encoded, as the HTTP
  * binding of CloudEvents says. */
-#include <stdio.h>
-
 #include "http_sink.h"
 
 static void add(struct buf *out, struct span name, struct span value)
@@ -65,16 +63,4 @@ void sink_http_headers(const struct record *rec, const char *logid, bool is_sign
         buf_span(out, value);
         buf_addc(out, '\n');
     }
-}
-
-void sink_http_sign(const struct crypto_hmac *const *keys, size_t n, const struct record *rec,
-                    const char *logid, int64_t now_ms, struct buf *out)
-{
-    char id[RECORD_ID_MAX];
-
-    if (n)
-        webhook_sign(keys, n,
-                     span_of(id, (size_t)snprintf(id, sizeof id, "%s-%llu", logid,
-                                                  (unsigned long long)rec->lsn)),
-                     now_ms, rec->body, out);
 }

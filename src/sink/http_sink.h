@@ -49,12 +49,11 @@ struct sink_http {
     struct poster *poster;
     struct event turn;
     struct http_lanes lanes;
-    struct crypto_hmac **keys;          /* one a secret */
-    const struct crypto_hmac **signing; /* those that did not end yet; room for all */
-    size_t flying, limit;               /* requests under way, and how many may be */
-    unsigned failures;                  /* one after another, of all lanes */
-    int64_t taken_ms;                   /* when the target last took something; 0: never */
-    int64_t pause_ms;                   /* nothing is sent before */
+    struct sink_signer *signer;
+    size_t flying, limit; /* requests under way, and how many may be */
+    unsigned failures;    /* one after another, of all lanes */
+    int64_t taken_ms;     /* when the target last took something; 0: never */
+    int64_t pause_ms;     /* nothing is sent before */
     bool said_running, stopping;
     char trouble[400]; /* the last failure */
     struct buf headers, text;

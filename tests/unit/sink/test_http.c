@@ -115,7 +115,7 @@ static const struct headers_row {
       { .source = S("s"), .type = S("webhook") },
       true,
       "ce-specversion:1.0\nce-id:" LOGID "-7\nce-source:s\nce-type:webhook\nce-time:1970-01-01T00:"
-                                         "00:00.000Z\nce-lsn:7\nce-logid:" LOGID "\n" },
+      "00:00.000Z\nce-lsn:7\nce-logid:" LOGID "\n" },
     { "bytes that would end a header",
       { .source = S("s"), .id = S("a\r\nx-evil: 1%\""), .type = S("\xc3\xa9 \x7f") },
       true,
@@ -160,16 +160,27 @@ static void header(void **state)
 /* The id of a message is that of the event in its log: the provider's may say two things. */
 static void signature(void **state UNUSED)
 {
-    struct crypto_hmac *k = webhook_key(S(SECRET));
+    struct cfg_secret v[] = {
+        { .bytes = SECRET, .n = strlen(SECRET) },
+        { .bytes = SECRET, .n = strlen(SECRET), .not_after_ms = 1700000000000 }
+    };
+    struct cfg_secrets secrets = { v, 2 };
+    struct sink_signer *s = sink_signer_new(&secrets);
     struct record rec = { .lsn = 7, .id = S("a.b"), .body = S("{}") };
     struct buf b = BUF_INIT;
 
-    sink_http_sign((const struct crypto_hmac *const *)&k, 1, &rec, LOGID, 1700000000000, &b);
+    sink_signer_sign(s, &rec, LOGID, 1700000000000, &b);
     assert_non_null(strstr(buf_cstr(&b), "webhook-id:" LOGID "-7\nwebhook-timestamp:1700000000\n"));
+    assert_non_null(strstr(b.p, " v1,"));
     b.n = 0;
-    sink_http_sign(NULL, 0, &rec, LOGID, 1700000000000, &b);
+    sink_signer_sign(s, &rec, LOGID, 1700000000001, &b);
+    assert_null(strstr(buf_cstr(&b), " v1,")); /* one has ended */
+    b.n = 0;
+    secrets.n = 0;
+    sink_signer_sign(s, &rec, LOGID, 1700000000000, &b);
     assert_int_equal(b.n, 0);
-    crypto_hmac_free(k);
+    secrets.n = 2;
+    sink_signer_free(s);
     buf_free(&b);
 }
 
