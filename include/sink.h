@@ -49,6 +49,8 @@ const struct cfg_key *sink_cfg_keys(void);
 void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_node *at,
                 uint64_t max_body, struct err_list *errs, struct err_list *warns);
 uint64_t sink_destination_hash(const struct sink_cfg *cfg); /* for the cursor */
+/* How many connections it may open at once where that can be many, else 0. */
+uint32_t sink_files(const struct sink_cfg *cfg);
 bool sink_matches(const struct sink_cfg *cfg, struct span source, struct span type);
 
 /* Where one Redis is, from `redis://...` or `unix:/path`; for who keeps something else there. */

@@ -48,7 +48,6 @@ static void alive(struct sink_http *h)
 {
     h->failures = 0;
     h->limit = (size_t)h->cfg->concurrency;
-    h->pause_ms = 0;
     if (!h->said_running)
         say(h, SINK_RUNNING, "");
 }
@@ -70,13 +69,12 @@ static void try_again(struct sink_http *h, struct http_lane *lane, enum http_wor
 {
     int64_t now = clock_mono_ms(), asked = MIN(a->retry_after_ms, RETRY_AFTER_MAX_MS), wait;
     bool own = others_are_taken(h, lane);
-    char reason[REASON_MAX];
+    char reason[REASON_MAX] = "connection";
 
-    snprintf(reason, sizeof reason,
-             a->status      ? "status %d"
-             : a->timed_out ? "timeout"
-                            : "connection",
-             a->status);
+    if (a->status)
+        snprintf(reason, sizeof reason, "status %d", a->status);
+    else if (a->timed_out)
+        snprintf(reason, sizeof reason, "timeout");
     h->sink.owner.retried(h->sink.owner.arg, STAILQ_FIRST(&lane->items)->rec.lsn, reason);
     if (asked || (!own && (word != HTTP_FAILED || h->failures > (unsigned)h->cfg->concurrency)))
         slow_down(h, now + MAX(backoff_ms(h->failures - 1), asked));

@@ -20,7 +20,7 @@ const struct cfg_key *sink_http_keys(void)
           .help = "What requests are signed with, as Standard Webhooks says: `whsec_` and base64. "
                   "Of several each gives a signature, so that the target can change to the new "
                   "one." },
-        { "concurrency", CFG_INT, F(concurrency), "16", 1, 1000,
+        { "concurrency", CFG_INT, F(concurrency), "16", 1, 256,
           .help = "Requests under way at once, at most; of one key always one." },
         { "timeout", CFG_MSEC, F(timeout_ms), "30s", 1, 600000,
           .help = "For one request, from the look-up of the name to the end of the answer." },

@@ -122,6 +122,12 @@ uint64_t sink_destination_hash(const struct sink_cfg *cfg)
     return v;
 }
 
+/* A replay has as many of its own. */
+uint32_t sink_files(const struct sink_cfg *cfg)
+{
+    return cfg->http ? 2 * (uint32_t)cfg->http->concurrency : 0;
+}
+
 bool sink_matches(const struct sink_cfg *cfg, struct span source, struct span type)
 {
     return span_glob(span_str(cfg->match.source), source) &&

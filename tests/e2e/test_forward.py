@@ -11,7 +11,8 @@ import time
 from certs import Authority
 from client import Load, audit, post, signed
 from receiver import Receiver
-from servers import HOOKLINE, SECRET, Hookline, Tap, free_port, stop_all, until
+from servers import HOOKLINE, ROOT, SECRET, Hookline, Tap, free_port, stop_all, until
+from test_guides import blocks
 
 OTHER = 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD'
 
@@ -69,6 +70,9 @@ def exact_bytes():
         last = by_lsn[-1].headers
         assert (last['content-type'], last['x-kept'], last['x-empty']) == ('text/x; a="b"', '1, 2', ''), last
         assert 'content-type' not in by_lsn[0].headers and last['ce-id'] != 'forged'
+        page = {}
+        exec(blocks(os.path.join(ROOT, 'docs/forwarding.md'), 'python')[0][1], page)
+        assert page['genuine'](last, b'x', SECRET) and not page['genuine'](last, b'y', SECRET)
         lsn = send(h, 'evt-1', 'a\nb c')
         until('taken', lambda: h.passed('svc', lsn))
         last = r.taken[-1].headers
