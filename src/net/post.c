@@ -29,11 +29,13 @@ struct post {
     char detail[CURL_ERROR_SIZE];
 };
 
+TAILQ_HEAD(post_list, post);
+
 struct poster {
     struct event_base *base;
     CURLM *multi;
     struct event timer;
-    TAILQ_HEAD(, post) all;
+    struct post_list all;
 };
 
 int post_check(const char *url, struct err *e)

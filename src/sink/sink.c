@@ -12,6 +12,15 @@ static const char *const delivery_words[] = { "at-least-once", "exactly-once", N
 #define LETTER_BYTES KIB(64) /* of a dead letter beside its body, at most about */
 #define F(m) offsetof(struct sink_cfg, m)
 
+static const struct cfg_key transaction_keys[] = {
+    { "interval", CFG_MSEC, 0, "50ms", 1, 5000,
+      .help = "Under load one is committed so long after its first event; after a pause at once." },
+    { "events", CFG_INT, sizeof(int64_t), "10000", 1, 1000000, .help = "Events in one, at most." },
+    { "bytes", CFG_BYTES, 2 * sizeof(int64_t), "16MiB", (int64_t)KIB(64), (int64_t)GIB(1),
+      .help = "The same in bytes." },
+    { 0 }
+};
+
 const struct cfg_key *sink_cfg_keys(void)
 {
     static const struct cfg_key match[] = {
@@ -33,16 +42,6 @@ const struct cfg_key *sink_cfg_keys(void)
           .help = "How long one WAIT takes at most; it is asked again until they have." },
         { 0 }
     };
-    static const struct cfg_key transaction[] = {
-        { "interval", CFG_MSEC, 0, "50ms", 1, 5000,
-          .help =
-              "Under load one is committed so long after its first event; after a pause at once." },
-        { "events", CFG_INT, sizeof(int64_t), "10000", 1, 1000000,
-          .help = "Events in one, at most." },
-        { "bytes", CFG_BYTES, 2 * sizeof(int64_t), "16MiB", (int64_t)KIB(64), (int64_t)GIB(1),
-          .help = "The same in bytes." },
-        { 0 }
-    };
     static struct cfg_key keys[] = {
         { "kafka", CFG_OPTION, F(kafka), .sub_size = sizeof(struct sink_kafka_cfg),
           .help = "Publish to Apache Kafka." },
@@ -60,7 +59,7 @@ const struct cfg_key *sink_cfg_keys(void)
                   "sinks of a log, now for one added later." },
         { "in_flight", CFG_SECTION, F(in_flight), .sub = in_flight,
           .help = "Bounds of the window." },
-        { "transaction", CFG_SECTION, F(transaction), .sub = transaction,
+        { "transaction", CFG_SECTION, F(transaction), .sub = transaction_keys,
           .help = "Kafka, exactly once: how much goes into one transaction." },
         { "backlog_bytes", CFG_BYTES, F(backlog_bytes), "0",
           .help = "This sink's own backlog quota; 0: only `log.backlog_bytes`." },

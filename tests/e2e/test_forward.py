@@ -105,7 +105,7 @@ def failing():
         what = bad.get(x.headers['ce-subject'], 200)
         return (what.pop(0) if what else 200) if isinstance(what, list) else what
     r = Receiver(answer).start()
-    h = Hookline(sink(r.url, ', give_up: 2s')).start()
+    h = Hookline(sink(r.url, ', give_up: 1s')).start()
     try:
         for n in range(40):
             send(h, f'm{n}', f'j-{n % 4}')
@@ -154,7 +154,7 @@ def refused():
 
 def busy():
     """429 and 503: Retry-After is honoured, all keys wait, then one probes"""
-    answers = [(429, {'Retry-After': '2'}, b''), 503, 502, 504]
+    answers = [(429, {'Retry-After': '1'}, b''), 503, 502, 504]
     r = Receiver(lambda x: answers.pop(0) if answers else 200).start()
     h = Hookline(sink(r.url, ', give_up: 1ms')).start()
     try:
@@ -163,7 +163,7 @@ def busy():
         for n in range(20):
             send(h, f'n{n}', f'k{n}')
         until('taken', lambda: h.drained('svc'))
-        assert r.seen[1].at - r.seen[0].at > 1.9 and len(r.taken) == 21 and len(r.seen) == 25
+        assert r.seen[1].at - r.seen[0].at > 0.9 and len(r.taken) == 21 and len(r.seen) == 25
         assert state(h)['dead'] == 0 and state(h)['state'] == 'running'
     finally:
         stop_all(h, r)
