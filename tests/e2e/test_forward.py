@@ -1,5 +1,6 @@
 """Forwarding to HTTP: exact bytes, signed; order of each key; what each answer leads to; nothing lost over kill -9; a target that
 hangs costs no acknowledgement."""
+import contextlib
 import json
 import os
 import random
@@ -11,7 +12,7 @@ import time
 from certs import Authority
 from client import Load, audit, post, signed
 from receiver import Receiver
-from servers import HOOKLINE, ROOT, SECRET, Hookline, Tap, free_port, stop_all, until
+from servers import HOOKLINE, ROOT, SECRET, Hookline, Tap, free_port, memory, stop_all, until
 from test_guides import blocks
 
 OTHER = 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD'
@@ -191,7 +192,7 @@ def blocked():
 
 
 def hanging():
-    """A target that takes connections and never answers, or never ends its answer, costs no acknowledgement and no clean stop"""
+    """A target that takes connections and never answers costs no acknowledgement and no clean stop"""
     gate = threading.Event()
     s = socket.create_server(('127.0.0.1', 0), backlog=200)
     h = Hookline(sink(f'http://127.0.0.1:{s.getsockname()[1]}/', ', timeout: 300ms')).start()
@@ -216,6 +217,50 @@ def hanging():
         gate.set()
         s.close()
         stop_all(h, r)
+
+
+class Raw(threading.Thread):
+    """Answers each connection's first request with a head, and then with the same piece again and again."""
+
+    def __init__(self, head, piece, pause=0.0):
+        super().__init__(daemon=True)
+        self.head, self.piece, self.pause = head, piece, pause
+        self.s = socket.create_server(('127.0.0.1', 0), backlog=50)
+        self.url = f'http://127.0.0.1:{self.s.getsockname()[1]}/'
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.answer, args=(self.s.accept()[0],), daemon=True).start()
+
+    def answer(self, c):
+        with c, contextlib.suppress(OSError):
+            c.recv(65536)
+            c.sendall(self.head)
+            while True:
+                c.sendall(self.piece)
+                time.sleep(self.pause)
+
+    def clean(self):
+        self.s.close()
+
+
+def odd_answers():
+    """An answer without end is cut; one that drips, or is none, is not believed and tried again"""
+    head = b'HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n'
+    endless = Raw(head, b'x' * 65536)
+    others = Raw(head, b'x', 0.05), Raw(b'HTTP/1.1 200 OK\r\n', b'a: b\r\n', 0.05), Raw(b'', b'hello\r\n\r\n'), Raw(b'', b'\0', 0.05)
+    h = Hookline('\n'.join(sink(r.url, ', timeout: 500ms').replace('svc', f's{n}') for n, r in enumerate((endless, *others)))).start()
+    try:
+        for n in range(5):
+            send(h, f'm{n}', f'k{n}')
+        until('the endless one', lambda: h.drained('s0'))
+        until('the others are tried again', lambda: all(h.status()['sinks'][f's{n}']['state'] == 'retrying' for n in range(1, 5)))
+        assert [h.status()['sinks'][f's{n}']['delivered'] for n in range(5)] == [5, 0, 0, 0, 0]
+        assert memory(h.p.pid) < 200 << 20 and h.stop() == 0
+    finally:
+        stop_all(h, endless, *others)
 
 
 def killed():
@@ -303,4 +348,4 @@ def to_another():
 
 
 if __name__ == '__main__':
-    Tap().run(exact_bytes, order, failing, refused, busy, blocked, hanging, killed, other_url, to_another)
+    Tap().run(exact_bytes, order, failing, refused, busy, blocked, hanging, odd_answers, killed, other_url, to_another)
