@@ -76,6 +76,7 @@ struct intake_conf {
     size_t sinks_n;
     const struct claim_cfg *claim; /* may be NULL; must outlive the threads */
     int64_t dedup_window_ms;
+    uint32_t sink_files; /* descriptors that are left for the sinks beside the common reserve */
 };
 
 struct intake;

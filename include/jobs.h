@@ -15,12 +15,15 @@
 struct jobs_cfg { /* section `jobs` */
     int64_t entries, waiters;
     struct {
-        struct cfg_strs command; /* none: nothing is called */
+        struct cfg_strs command; /* none, and no url: nothing is called */
+        char *url, *ca;
+        struct cfg_secrets secrets;
         int64_t timeout_ms;
     } fallback;
 };
 const struct cfg_key *jobs_cfg_keys(void);
-void jobs_check(const struct jobs_cfg *cfg, const struct cfg_node *at, struct err_list *errs);
+void jobs_check(const struct jobs_cfg *cfg, const struct cfg_node *at, struct err_list *errs,
+                struct err_list *warns);
 
 #define JOB_ID_MAX 1024 /* events with longer subjects are no job's */
 #define JOB_WAIT_MAX_MS 600000

@@ -1,8 +1,9 @@
 /* sink - given a record, publish it and say what became of it. Knows nothing of the log or of HTTP.
  *
- * One const struct sink_type each (kafka.c, redis.c). A sink lives on one thread with that thread's
- * event_base and never blocks it. At least once: what is reported SINK_DONE is stored by the server
- * to the degree that its settings promise (acks=all; Redis replied). */
+ * One const struct sink_type each (kafka.c, redis.c, http.c). A sink lives on one thread with that
+ * thread's event_base and never blocks it. At least once: what is reported SINK_DONE is stored by
+ * the server to the degree that its settings promise (acks=all; Redis replied; the target answered
+ * 2xx). */
 #pragma once
 
 #include <event2/event.h>
@@ -14,6 +15,7 @@
 
 struct sink_kafka_cfg;
 struct sink_redis_cfg;
+struct sink_http_cfg;
 
 enum { SINK_AT_LEAST_ONCE, SINK_EXACTLY_ONCE };
 
@@ -21,6 +23,7 @@ enum { SINK_AT_LEAST_ONCE, SINK_EXACTLY_ONCE };
 struct sink_cfg {
     struct sink_kafka_cfg *kafka;
     struct sink_redis_cfg *redis;
+    struct sink_http_cfg *http;
     int delivery; /* SINK_AT_LEAST_ONCE, SINK_EXACTLY_ONCE */
     struct {
         char *source, *type;
@@ -46,6 +49,8 @@ const struct cfg_key *sink_cfg_keys(void);
 void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_node *at,
                 uint64_t max_body, struct err_list *errs, struct err_list *warns);
 uint64_t sink_destination_hash(const struct sink_cfg *cfg); /* for the cursor */
+/* How many connections it may open at once where that can be many, else 0. */
+uint32_t sink_files(const struct sink_cfg *cfg);
 bool sink_matches(const struct sink_cfg *cfg, struct span source, struct span type);
 
 /* Where one Redis is, from `redis://...` or `unix:/path`; for who keeps something else there. */
@@ -55,6 +60,23 @@ struct sink_endpoint {
 };
 bool sink_endpoint(const char *url, struct sink_endpoint *out); /* free it in any case */
 void sink_endpoint_free(struct sink_endpoint *at);
+
+/* How an event goes over HTTP: lines "name:value\n" with its CloudEvents attributes, its content
+ * type and its kept headers, without those that a signature of ours takes the place of. Any thread.
+ */
+void sink_http_headers(const struct record *rec, const char *logid, bool is_signed,
+                       struct buf *out);
+/* Appends the lines of the signature, one with each secret that has not ended; none where there is
+ * none. The secrets are borrowed, and good as sink_http_check_target said. One thread. */
+struct sink_signer;
+struct sink_signer *sink_signer_new(const struct cfg_secrets *secrets);
+void sink_signer_free(struct sink_signer *s);
+void sink_signer_sign(struct sink_signer *s, const struct record *rec, const char *logid,
+                      int64_t now_ms, struct buf *out);
+/* what: "sink NAME", for the errors. */
+void sink_http_check_target(const char *what, const char *url, const char *ca,
+                            const struct cfg_secrets *secrets, const struct cfg_node *at,
+                            struct err_list *errs, struct err_list *warns);
 
 enum sink_outcome {
     SINK_DONE,
@@ -81,6 +103,9 @@ enum sink_verdict {
 struct sink_owner {
     void *arg;
     void (*done)(void *arg, uint64_t lsn, enum sink_outcome outcome, const char *reason);
+    /* It failed and the sink tries again by itself: nothing is reported yet. May be NULL where the
+     * sink never does. */
+    void (*retried)(void *arg, uint64_t lsn, const char *reason);
     /* Everything handed over and not reported is void (a reconnect, a rebuilt producer): send again
      * from the oldest. */
     void (*lost)(void *arg, const char *reason);
@@ -109,7 +134,7 @@ struct sink {
 };
 
 struct sink_type {
-    const char *name;  /* "kafka", "redis" */
+    const char *name;  /* "kafka", "redis", "http" */
     bool exactly_once; /* knows how */
     /* Connects in the background; max_body sizes buffers and message.max.bytes. epoch: of this
      * start; 0: at least once. */
@@ -120,6 +145,9 @@ struct sink_type {
      * `ready`. */
     int (*send)(struct sink *s, const struct record *rec);
     void (*flush)(struct sink *s); /* the pass is over: let it go out */
+    /* The process ends: what is not under way is reported SINK_RETRY, nothing new is sent; may be
+     * NULL. */
+    void (*stop)(struct sink *s);
     void (*warnings)(struct sink *s, struct buf *json_array_items); /* for /status; may be NULL */
     void (*close)(struct sink *s); /* drops what was not reported */
 };

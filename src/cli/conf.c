@@ -257,11 +257,13 @@ static void check_all(struct conf *c, const struct cfg_node *root, struct err_li
     find_proxies(c, root, errs);
     open_doors(c, root, errs);
     compile_sources(c, root, errs, warns);
-    jobs_check(&c->jobs, cfg_find(root, "jobs") ? cfg_find(root, "jobs") : root, errs);
+    jobs_check(&c->jobs, cfg_find(root, "jobs") ? cfg_find(root, "jobs") : root, errs, warns);
     admin_check(&c->admin, cfg_find(root, "admin") ? cfg_find(root, "admin") : root, errs);
-    for (size_t i = 0; i < c->sinks.n; i++)
+    for (size_t i = 0; i < c->sinks.n; i++) {
         sink_check(c->sinks.name[i], c->sinks.v[i], entry(root, "sinks", c->sinks.name[i]),
                    c->max_body, errs, warns);
+        c->intake.sink_files += sink_files(c->sinks.v[i]);
+    }
     check_acks(c, root, errs, warns);
     claim_check(&c->dedup.claim, entry(root, "dedup", "redis"), errs);
     if (c->max_body + c->limits.header_bytes + 65536 > c->log.segment_bytes)

@@ -55,6 +55,8 @@ static void on_stop(struct msg *m UNUSED, void *self)
     struct delivery *d = self;
 
     atomic_store(&d->stopping, true);
+    if (d->sink->type->stop)
+        d->sink->type->stop(d->sink);
 }
 
 static void *run(void *arg)

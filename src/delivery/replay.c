@@ -158,6 +158,14 @@ static void on_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const ch
     }
 }
 
+static void on_retried(void *arg, uint64_t lsn, const char *reason UNUSED)
+{
+    struct item *it = find(arg, lsn);
+
+    if (it)
+        it->tries++;
+}
+
 static void on_lost(void *arg, const char *reason UNUSED)
 {
     struct replay *r = arg;
@@ -450,7 +458,12 @@ static void on_retry(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 static int begin(struct delivery *d, struct err *e)
 {
     struct replay *r = xcalloc(1, sizeof *r);
-    const struct sink_owner owner = { r, on_done, on_lost, on_state, on_ready };
+    const struct sink_owner owner = { .arg = r,
+                                      .done = on_done,
+                                      .retried = on_retried,
+                                      .lost = on_lost,
+                                      .state = on_state,
+                                      .ready = on_ready };
 
     *r = (struct replay){ .d = d,
                           .cfg = *d->cfg,

@@ -161,6 +161,15 @@ static void on_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const ch
     }
 }
 
+static void on_retried(void *arg, uint64_t lsn, const char *reason)
+{
+    struct entry *en = find(arg, lsn);
+
+    if (en)
+        en->tries++;
+    count_retry(arg, reason);
+}
+
 static void on_lost(void *arg, const char *reason UNUSED)
 {
     struct delivery *d = arg;
@@ -360,6 +369,7 @@ struct sink_owner window_owner(struct delivery *d)
 {
     return (struct sink_owner){ .arg = d,
                                 .done = on_done,
+                                .retried = on_retried,
                                 .lost = on_lost,
                                 .state = on_state,
                                 .ready = on_ready,

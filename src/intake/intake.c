@@ -69,7 +69,8 @@ static void make_limits(const struct intake *in, const struct intake_conf *conf,
                         struct net_limits *out)
 {
     const struct intake_limits_cfg *cfg = &conf->limits;
-    uint32_t all = net_connection_limit((uint32_t)cfg->connections, RESERVED_FDS);
+    uint32_t all =
+        net_connection_limit((uint32_t)cfg->connections, RESERVED_FDS + conf->sink_files);
 
     *out = (struct net_limits){
         .http = { .header_bytes = (size_t)cfg->header_bytes,

@@ -14,17 +14,27 @@
 
 #define READS_A_PASS 512
 #define READS_AT_MOST 200000 /* for one question */
-#define DAMAGE_COSTS 64      /* reads: finding the way behind it takes as long */
+#define FALLBACK_CONNECTIONS 4
+#define DAMAGE_COSTS 64 /* reads: finding the way behind it takes as long */
+
+#define B(m) (offsetof(struct jobs_cfg, fallback.m) - offsetof(struct jobs_cfg, fallback))
 
 const struct cfg_key *jobs_cfg_keys(void)
 {
     static const struct cfg_key fallback[] = {
-        { "command", CFG_STRS, 0,
+        { "command", CFG_STRS, B(command),
           .help = "Program, with its whole path, and arguments; run without a shell once for each "
                   "job that becomes overdue, with the overdue event's body on stdin, HOOKLINE_JOB "
                   "and HOOKLINE_SOURCE in the environment." },
-        { "timeout", CFG_MSEC, sizeof(struct cfg_strs), "30s", 1, 3600000,
-          .help = "Then it is killed." },
+        { "url", CFG_STR, B(url),
+          .help = "Or a URL: the overdue event is sent there once, as a sink with `http` would, "
+                  "and not tried again." },
+        { "secrets", CFG_SECRETS, B(secrets),
+          .help = "What that request is signed with, as `sinks.NAME.http.secrets`." },
+        { "ca", CFG_STR, B(ca), .flags = CFG_FILE,
+          .help = "PEM file of the authorities for it; default the system's." },
+        { "timeout", CFG_MSEC, B(timeout_ms), "30s", 1, 3600000,
+          .help = "Then the command is killed, the request cut off." },
         { 0 }
     };
     static const struct cfg_key keys[] = {
@@ -35,17 +45,26 @@ const struct cfg_key *jobs_cfg_keys(void)
         { "waiters", CFG_INT, offsetof(struct jobs_cfg, waiters), "10000", 1, 1000000,
           .help = "How many requests may wait for a job at once; more are answered 503." },
         { "fallback", CFG_SECTION, offsetof(struct jobs_cfg, fallback), .sub = fallback,
-          .help = "A command that can ask the provider of an overdue job." },
+          .help = "A command or a URL that can ask the provider of an overdue job." },
         { 0 }
     };
 
     return keys;
 }
 
-void jobs_check(const struct jobs_cfg *cfg, const struct cfg_node *at, struct err_list *errs)
+void jobs_check(const struct jobs_cfg *cfg, const struct cfg_node *at, struct err_list *errs,
+                struct err_list *warns)
 {
     const struct cfg_strs *command = &cfg->fallback.command;
+    const char *url = cfg->fallback.url;
 
+    if (command->n && url)
+        cfg_error(errs, at, "jobs.fallback takes one of command and url");
+    if (url)
+        sink_http_check_target("jobs.fallback", url, cfg->fallback.ca, &cfg->fallback.secrets, at,
+                               errs, warns);
+    else if (cfg->fallback.ca || cfg->fallback.secrets.n)
+        cfg_error(errs, at, "jobs.fallback.ca and secrets are for a url");
     if (command->n && command->v[0][0] != '/')
         cfg_error(errs, at, "jobs.fallback.command begins with the whole path of a program, not %s",
                   command->v[0]);
@@ -175,6 +194,10 @@ struct jobs *jobs_open(struct wal *w, struct event_base *base, const struct jobs
     TAILQ_INIT(&j->due);
     TAILQ_INIT(&j->running);
     TAILQ_INIT(&j->queued);
+    if (cfg->fallback.url) {
+        j->poster = poster_new(base, FALLBACK_CONNECTIONS);
+        j->signer = sink_signer_new(&cfg->fallback.secrets);
+    }
     names_init(&j->names, (uint64_t)cfg->entries);
     names_init(&j->waited, (uint64_t)cfg->waiters);
     inbox_init(&j->inbox);
@@ -254,6 +277,10 @@ void jobs_metrics(const struct jobs *j, struct buf *out)
           (double)j->list_n[LIST_EXPECTED] },
         { "hookline_jobs_overdue_total", "counter", "Jobs whose deadline passed, as read.",
           (double)j->overdue_n },
+        { "hookline_jobs_fallback_total", "counter", "Calls of `jobs.fallback` that succeeded.",
+          (double)j->fallback_n[true] },
+        { "hookline_jobs_fallback_failed_total", "counter", "Calls of `jobs.fallback` that failed.",
+          (double)j->fallback_n[false] },
         { "hookline_jobs_forgotten_total", "counter", "Jobs forgotten to make room.",
           (double)j->forgotten_n },
         { "hookline_job_waiters", "gauge", "Requests that wait for a job.", (double)j->waits_n },

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of this room share: jobs.c reading and life, names.c look-ups by id, table.c what
- * a record says of a job, wait.c who waits, expect.c what we write ourselves, fallback.c
- * the command. Everything belongs to one thread. */
+ * a record says of a job, wait.c who waits, expect.c what we write ourselves, fallback*.c
+ * the call for an overdue one. Everything belongs to one thread. */
 #pragma once
 
 #include <event2/event_struct.h>
 #include <sys/queue.h>
 
 #include "jobs.h"
+#include "post.h"
+#include "sink.h"
 
 /* --- names.c: ids with and without their collection --- */
 
@@ -73,10 +75,13 @@ struct jobs {
     struct wait_list waits, due;
     struct call_list running, queued;
     size_t running_n, queued_n;
+    struct poster *poster; /* where a URL is called */
+    struct sink_signer *signer;
     int64_t next_due_ms; /* no deadline is before it */
     int64_t next_keep_ms;
     size_t ops;                                  /* records on their way to the log */
     uint64_t overdue_n, forgotten_n, answered_n; /* since the start */
+    uint64_t fallback_n[2];                      /* calls that failed, that did not */
 };
 
 /* table.c */
@@ -108,8 +113,8 @@ bool expected_parse(struct span body, struct expected *out);
 void expect_tick(struct jobs *j);
 
 /* fallback.c */
-void fallback_call(struct jobs *j, const struct job *job, struct span body);
-void fallback_stop(struct jobs *j); /* what still runs is killed */
+void fallback_call(struct jobs *j, const struct job *job, const struct record *rec);
+void fallback_stop(struct jobs *j); /* what is still under way is cut off */
 
 /* jobs.c */
 void jobs_read_on(struct jobs *j); /* to the end of what is durable, once it has been there */

@@ -224,7 +224,7 @@ static void apply_overdue(struct jobs *j, const struct record *rec)
     job->asked_lsn = x.asked_lsn;
     table_set_overdue(j, job, rec->lsn, rec->time_ms);
     if (j->known)
-        fallback_call(j, job, rec->body);
+        fallback_call(j, job, rec);
 }
 
 /* A record that only says again what an older one said changes nothing where that is over. */

@@ -9,11 +9,6 @@ static void add(rd_kafka_headers_t *h, struct span name, struct span value)
     rd_kafka_header_add(h, name.p, (ssize_t)name.n, value.p ? value.p : "", (ssize_t)value.n);
 }
 
-static bool is_structured(struct span content_type)
-{
-    return span_ieq(span_trim(span_cut(&content_type, ';')), S("application/cloudevents+json"));
-}
-
 static void add_attributes(rd_kafka_headers_t *h, struct kafka *k, const struct record *rec,
                            struct span id)
 {
@@ -35,7 +30,7 @@ rd_kafka_headers_t *kafka_headers(struct kafka *k, const struct record *rec, str
     rd_kafka_headers_t *h = rd_kafka_headers_new(16);
     struct span at = rec->headers, name, value;
 
-    if (k->cfg->kafka->cloudevents && !is_structured(rec->content_type))
+    if (k->cfg->kafka->cloudevents && !sink_is_structured(rec->content_type))
         add_attributes(h, k, rec, id);
     /* Also where no other ce_ header goes: nothing else tells it from the first delivery. */
     if (rec->replay.n)

@@ -28,13 +28,26 @@ struct sink_redis_cfg {
     } tls;
 };
 
-extern const struct sink_type sink_kafka, sink_redis;
+struct sink_http_cfg {
+    char *url, *key, *ca;
+    struct cfg_secrets secrets;
+    int64_t concurrency, timeout_ms, give_up_ms;
+};
+
+extern const struct sink_type sink_kafka, sink_redis, sink_http;
 const struct cfg_key *sink_kafka_keys(void);
 const struct cfg_key *sink_redis_keys(void);
+const struct cfg_key *sink_http_keys(void);
 void sink_kafka_check(const char *name, const struct sink_kafka_cfg *cfg, const struct cfg_node *at,
                       struct err_list *errs);
 void sink_redis_check(const char *name, const struct sink_redis_cfg *cfg, const struct cfg_node *at,
                       struct err_list *errs);
+
+void sink_http_check(const char *name, const struct sink_http_cfg *cfg, const struct cfg_node *at,
+                     struct err_list *errs, struct err_list *warns);
+
+/* A body that is itself a CloudEvent carries its attributes inside. */
+bool sink_is_structured(struct span content_type);
 
 /* template.c: "hooks.{source}" for a record. {{tag}} writes {tag}. */
 bool template_good(const char *t, const char **why);
@@ -110,3 +123,4 @@ void redis_xadd_free(struct redis_xadd *x);
 
 /* Doubles from 100 ms to 5 s, each time between half and all of it. */
 int64_t backoff_ms(unsigned attempt);
+int64_t backoff_within(unsigned attempt, int64_t most_ms); /* the same with another end */

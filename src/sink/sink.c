@@ -12,6 +12,15 @@ static const char *const delivery_words[] = { "at-least-once", "exactly-once", N
 #define LETTER_BYTES KIB(64) /* of a dead letter beside its body, at most about */
 #define F(m) offsetof(struct sink_cfg, m)
 
+static const struct cfg_key transaction_keys[] = {
+    { "interval", CFG_MSEC, 0, "50ms", 1, 5000,
+      .help = "Under load one is committed so long after its first event; after a pause at once." },
+    { "events", CFG_INT, sizeof(int64_t), "10000", 1, 1000000, .help = "Events in one, at most." },
+    { "bytes", CFG_BYTES, 2 * sizeof(int64_t), "16MiB", (int64_t)KIB(64), (int64_t)GIB(1),
+      .help = "The same in bytes." },
+    { 0 }
+};
+
 const struct cfg_key *sink_cfg_keys(void)
 {
     static const struct cfg_key match[] = {
@@ -33,21 +42,13 @@ const struct cfg_key *sink_cfg_keys(void)
           .help = "How long one WAIT takes at most; it is asked again until they have." },
         { 0 }
     };
-    static const struct cfg_key transaction[] = {
-        { "interval", CFG_MSEC, 0, "50ms", 1, 5000,
-          .help =
-              "Under load one is committed so long after its first event; after a pause at once." },
-        { "events", CFG_INT, sizeof(int64_t), "10000", 1, 1000000,
-          .help = "Events in one, at most." },
-        { "bytes", CFG_BYTES, 2 * sizeof(int64_t), "16MiB", (int64_t)KIB(64), (int64_t)GIB(1),
-          .help = "The same in bytes." },
-        { 0 }
-    };
     static struct cfg_key keys[] = {
         { "kafka", CFG_OPTION, F(kafka), .sub_size = sizeof(struct sink_kafka_cfg),
           .help = "Publish to Apache Kafka." },
         { "redis", CFG_OPTION, F(redis), .sub_size = sizeof(struct sink_redis_cfg),
           .help = "Publish to Redis Streams." },
+        { "http", CFG_OPTION, F(http), .sub_size = sizeof(struct sink_http_cfg),
+          .help = "Forward to a URL: a POST with CloudEvents headers, signed." },
         { "delivery", CFG_ENUM, F(delivery), "at-least-once", .words = delivery_words,
           .help =
               "`at-least-once`, or `exactly-once`: no duplicate for a `read_committed` consumer "
@@ -58,7 +59,7 @@ const struct cfg_key *sink_cfg_keys(void)
                   "sinks of a log, now for one added later." },
         { "in_flight", CFG_SECTION, F(in_flight), .sub = in_flight,
           .help = "Bounds of the window." },
-        { "transaction", CFG_SECTION, F(transaction), .sub = transaction,
+        { "transaction", CFG_SECTION, F(transaction), .sub = transaction_keys,
           .help = "Kafka, exactly once: how much goes into one transaction." },
         { "backlog_bytes", CFG_BYTES, F(backlog_bytes), "0",
           .help = "This sink's own backlog quota; 0: only `log.backlog_bytes`." },
@@ -71,14 +72,15 @@ const struct cfg_key *sink_cfg_keys(void)
 
     keys[0].sub = sink_kafka_keys();
     keys[1].sub = sink_redis_keys();
+    keys[2].sub = sink_http_keys();
     return keys;
 }
 
 void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_node *at,
-                uint64_t max_body, struct err_list *errs, struct err_list *warns UNUSED)
+                uint64_t max_body, struct err_list *errs, struct err_list *warns)
 {
-    if (!cfg->kafka == !cfg->redis)
-        cfg_error(errs, at, "sink %s needs exactly one of kafka and redis", name);
+    if (!!cfg->kafka + !!cfg->redis + !!cfg->http != 1)
+        cfg_error(errs, at, "sink %s needs exactly one of kafka, redis and http", name);
     else if (cfg->delivery == SINK_EXACTLY_ONCE && !sink_type_of(cfg)->exactly_once)
         cfg_error(errs, at, "sink %s: %s sinks know at-least-once only", name,
                   sink_type_of(cfg)->name);
@@ -86,8 +88,11 @@ void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_n
         sink_kafka_check(name, cfg->kafka, at, errs);
     if (cfg->redis)
         sink_redis_check(name, cfg->redis, at, errs);
-    if (cfg->kafka && cfg->wait.replicas)
-        cfg_error(errs, at, "sink %s: wait is for redis; kafka has acks=all", name);
+    if (cfg->http)
+        sink_http_check(name, cfg->http, at, errs, warns);
+    if (!cfg->redis && cfg->wait.replicas)
+        cfg_error(errs, at, "sink %s: wait is for redis%s", name,
+                  cfg->kafka ? "; kafka has acks=all" : "");
     if (cfg->in_flight.bytes < max_body)
         cfg_error(errs, at, "sink %s: in_flight.bytes is smaller than the largest body (%llu)",
                   name, (unsigned long long)max_body);
@@ -98,8 +103,12 @@ void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_n
 
 uint64_t sink_destination_hash(const struct sink_cfg *cfg)
 {
-    const char *parts[] = { cfg->kafka ? cfg->kafka->brokers : cfg->redis->url,
-                            cfg->kafka ? cfg->kafka->topic : cfg->redis->stream };
+    const char *parts[] = { cfg->kafka   ? cfg->kafka->brokers
+                            : cfg->redis ? cfg->redis->url
+                                         : cfg->http->url,
+                            cfg->kafka   ? cfg->kafka->topic
+                            : cfg->redis ? cfg->redis->stream
+                                         : "" };
     uint8_t digest[CRYPTO_HASH_MAX];
     struct buf b = BUF_INIT;
     uint64_t v;
@@ -110,6 +119,12 @@ uint64_t sink_destination_hash(const struct sink_cfg *cfg)
     buf_free(&b);
     memcpy(&v, digest, sizeof v);
     return v;
+}
+
+/* A replay has as many of its own. */
+uint32_t sink_files(const struct sink_cfg *cfg)
+{
+    return cfg->http ? 2 * (uint32_t)cfg->http->concurrency : 0;
 }
 
 bool sink_matches(const struct sink_cfg *cfg, struct span source, struct span type)
@@ -127,9 +142,19 @@ const char *sink_state_name(enum sink_state s)
     return names[s];
 }
 
+bool sink_is_structured(struct span content_type)
+{
+    return span_ieq(span_trim(span_cut(&content_type, ';')), S("application/cloudevents+json"));
+}
+
 int64_t backoff_ms(unsigned attempt)
 {
-    int64_t most = MIN((int64_t)100 << MIN(attempt, 6u), 5000);
+    return backoff_within(attempt, 5000);
+}
+
+int64_t backoff_within(unsigned attempt, int64_t most_ms)
+{
+    int64_t most = MIN((int64_t)100 << MIN(attempt, 16u), most_ms);
     uint32_t r;
 
     crypto_random(&r, sizeof r);

@@ -5,5 +5,5 @@
 
 const struct sink_type *sink_type_of(const struct sink_cfg *cfg)
 {
-    return cfg->kafka ? &sink_kafka : &sink_redis;
+    return cfg->kafka ? &sink_kafka : cfg->redis ? &sink_redis : &sink_http;
 }

@@ -48,7 +48,7 @@ def make_files(folder, text):
 
 def settings_are_accepted():
     """every configuration in the guides and the README is accepted by `hookline check`, without a warning"""
-    pages = [os.path.join(DOCS, g + '.md') for g in (*GUIDES, 'jobs')] + [os.path.join(ROOT, 'README.md')]
+    pages = [os.path.join(DOCS, g + '.md') for g in (*GUIDES, 'jobs', 'forwarding')] + [os.path.join(ROOT, 'README.md')]
     for page in pages:
         all_of_it = [text for _, text in blocks(page, 'yaml')]
         assert all_of_it, page

@@ -11,7 +11,8 @@ import time
 import urllib.parse
 
 from client import Connection, Load, exchange, parse_replies, post, signed
-from servers import HOOKLINE, Hookline, Redis, Tap, stop_all, until
+from receiver import Receiver
+from servers import HOOKLINE, SECRET, Hookline, Redis, Tap, stop_all, until
 
 WAITERS = 10000
 PER_ADDRESS = 5000
@@ -380,6 +381,43 @@ esac
         h.clean()
 
 
+def fallback_by_url():
+    """jobs.fallback.url: the overdue event is sent there once, signed; what fails or hangs is counted and not tried again, nothing waits"""
+    gate = threading.Event()
+
+    def answer(r):
+        name = json.loads(r.body)['job']
+        if name.startswith('hangs'):
+            gate.wait(60)
+        return {'fails': (500, {}, b'no such job'), 'moved': (302, {'Location': '/'}, b'')}.get(name, 204)
+    r = Receiver(answer).start()
+    h = Hookline(extra=f'jobs: {{ fallback: {{ url: "{r.url}", secrets: ["{SECRET}"], timeout: 1s }} }}').start()
+
+    def metric(name):
+        return f'\nhookline_jobs_{name} ' in (text := h.get('/metrics')[1].decode()) and float(text.split(f'\nhookline_jobs_{name} ')[1].split()[0])
+    try:
+        names = [*(f'hangs-{n}' for n in range(6)), 'fails', 'moved', 'a\r\nb: "%"', 'good']
+        for n in names:
+            assert ask(h, 'PUT', job(n, '?deadline=100ms&source=demo'))[0] == 204
+        webhook(h, 'batch.succeeded', 'another', 'm1')  # taken meanwhile
+        until('all over', lambda: metric('fallback_total') == 2 and metric('fallback_failed_total') == 8)
+        assert sorted(json.loads(x.body)['job'] for x in r.seen) == sorted(names), r.seen
+        events = {e['subject']: e for e in json.loads(h.get('/v1/events?type=hookline.job.overdue')[1])}
+        for x in r.seen:
+            e = events[json.loads(x.body)['job']]
+            assert x.genuine() and json.loads(x.body) == e['data'] and x.headers['content-type'] == 'application/json'
+            assert (x.headers['ce-id'], x.headers['ce-lsn'], x.headers['ce-source']) == (e['id'], e['lsn'], 'hookline')
+            assert urllib.parse.unquote(x.headers['ce-subject']) == e['subject'] and x.headers['ce-type'] == e['type']
+        log = h.text('log')
+        assert 'status=500' in log and 'no such job' in log and 'status=302' in log and log.count('the fallback failed') == 8
+        assert ask(h, 'PUT', job('hangs-at-the-end', '?deadline=1ms'))[0] == 204
+        until('hangs', lambda: len(r.seen) == len(names) + 1)
+        assert h.stop() == 0
+    finally:
+        gate.set()
+        stop_all(h, r)
+
+
 def alive(pid):
     try:
         with open(f'/proc/{pid}/stat') as f:
@@ -449,4 +487,4 @@ def ten_thousand():
 
 
 if __name__ == '__main__':
-    Tap().run(answers, bad_input, gone_clients, await_command, at_once, over_kills, killed_around_the_deadline, search, off, fallback, ten_thousand)
+    Tap().run(answers, bad_input, gone_clients, await_command, at_once, over_kills, killed_around_the_deadline, search, off, fallback, fallback_by_url, ten_thousand)

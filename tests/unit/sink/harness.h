@@ -22,7 +22,7 @@ struct harness {
     struct sink_cfg cfg;
     struct sink *sink;
     enum sink_outcome outcome[64];
-    int reports[64], done, retry, poison, lost, ready;
+    int reports[64], done, retry, poison, retried, lost, ready;
     enum sink_state state;
     char reason[512];
     void (*on_ready)(struct harness *h); /* what an owner does at once, or NULL */
@@ -39,6 +39,11 @@ static inline void note_done(void *arg, uint64_t lsn, enum sink_outcome outcome,
     h->poison += outcome == SINK_POISON;
     if (outcome == SINK_POISON)
         snprintf(h->reason, sizeof h->reason, "%s", reason);
+}
+
+static inline void note_retried(void *arg, uint64_t lsn UNUSED, const char *reason UNUSED)
+{
+    ((struct harness *)arg)->retried++;
 }
 
 static inline void note_lost(void *arg, const char *reason UNUSED)
@@ -86,6 +91,7 @@ static inline void harness_open(struct harness *h, const char *yaml)
 
     owner.arg = h;
     owner.done = note_done;
+    owner.retried = note_retried;
     owner.lost = note_lost;
     owner.state = note_state;
     owner.ready = note_ready;

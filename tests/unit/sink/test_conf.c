@@ -12,6 +12,7 @@ static const struct conf_row {
     { "redis with another word", "redis: { url: 'unix:/s', trim: maxlen }", "trim" },
     { "both", "{ kafka: { brokers: k }, redis: { url: 'unix:/s' } }", "exactly one" },
     { "neither", "from: now", "exactly one" },
+    { "http beside", "{ kafka: { brokers: k }, http: { url: 'http://h' } }", "exactly one" },
     { "two trims", "redis: { trim: { maxlen: 5, maxage: 1h } }", "one of maxlen" },
     { "two trims, one a switch", "redis: { trim: { maxlen: 5, consumed: true } }",
       "one of maxlen" },
