@@ -174,6 +174,7 @@ static const struct things {
 } things[] = {
     { "/v1/events/", admin_event }, { "/v1/jobs/", admin_job },      { "/v1/jobs", admin_jobs },
     { "/v1/dead/", admin_dead },    { "/v1/replay/", admin_replay }, { "/v1/replay", admin_replay },
+    { "/v1/sinks/", admin_steer },
 };
 
 static const struct things *find_thing(struct span path, struct span *which)

@@ -80,6 +80,8 @@ void admin_ask_free(struct admin_ask *k);
 bool admin_method(struct net_request *req, unsigned allowed, const char *names);
 /* dead.c */
 void admin_dead(struct admin *a, struct net_request *req, struct span sink_and_lsn);
+/* sinks.c */
+void admin_steer(struct admin *a, struct net_request *req, struct span sink_and_verb);
 /* jobs.c */
 void admin_job(struct admin *a, struct net_request *req, struct span escaped_id);
 void admin_jobs(struct admin *a, struct net_request *req, struct span none);
