@@ -237,6 +237,11 @@ static void send_again(struct delivery *d)
     }
 }
 
+static bool held_up(const struct delivery *d)
+{
+    return d->paused_ms || d->sink_full;
+}
+
 static bool is_ours(const struct delivery *d, const struct record *rec)
 {
     return rec->kind == RECORD_WEBHOOK &&
@@ -259,7 +264,7 @@ static void push(struct delivery *d, const struct record *rec, struct wal_map *h
         RECORD_LOST) /* named where it was set aside; which sink it was for is unknown */
         counter_add(&d->lost, 1);
     if (matches)
-        d->unsent = d->paused_ms || !hand_over(d, en);
+        d->unsent = held_up(d) || !hand_over(d, en);
 }
 
 /* Records that are gone were trimmed before this sink read them: only after its cursor was lost. */
@@ -318,11 +323,12 @@ static void window_quota(struct delivery *d)
         atomic_store(&d->full, wal_backlog_bytes(d->wal, d->passed) >= d->cfg->backlog_bytes);
 }
 
-/* What is new comes after what has to be sent again. A paused sink reads on up to the first record
- * that it would send, so that its lag is known. */
+/* What is new comes after what has to be sent again. A sink that takes nothing, being paused, full
+ * or not connected, reads on up to the first record that it would send, so that its lag is known.
+ */
 static bool can_go_on(const struct delivery *d)
 {
-    return !d->again && !d->sink_full && !d->stopping && !(d->paused_ms && d->unsent);
+    return !d->again && !d->stopping && !(d->unsent && held_up(d));
 }
 
 static bool can_send_again(const struct delivery *d)

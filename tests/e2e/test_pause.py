@@ -4,7 +4,7 @@ import http.client
 import json
 
 from client import Load, post, signed
-from servers import Hookline, Redis, Tap, stop_all, until
+from servers import Hookline, Redis, Tap, free_port, stop_all, until
 
 BOTH = """  held: {{ redis: {{ url: "unix:{0}", stream: held }} }}
   other: {{ redis: {{ url: "unix:{0}", stream: other }} }}"""
@@ -109,5 +109,16 @@ def refusals():
         stop_all(h)
 
 
+def never_reached():
+    """how long an event has waited is known also of a sink that was never reached"""
+    h = Hookline(f'  away: {{ redis: {{ url: "redis://127.0.0.1:{free_port()}" }} }}').start()
+    try:
+        until('it was tried', lambda: 'refused' in h.status()['sinks']['away']['reason'])
+        send(h, 2)
+        until('its age is shown', lambda: h.status()['sinks']['away']['lag_seconds'] > 0)
+    finally:
+        stop_all(h)
+
+
 if __name__ == '__main__':
-    Tap().run(held_back, under_load, refusals)
+    Tap().run(held_back, under_load, refusals, never_reached)
