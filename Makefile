@@ -22,8 +22,7 @@ PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS       := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
 SRC   := $(wildcard src/*/*.c)
-GEN   := $B/gen/providers.c
-OBJ   := $(SRC:%.c=$B/%.o) $B/gen/providers.o
+OBJ   := $(SRC:%.c=$B/%.o) $B/gen/providers.o $B/gen/page.o
 LIBOBJ := $(filter-out $B/src/cli/main.o,$(OBJ))
 TESTS := $(patsubst %.c,$B/%,$(wildcard tests/unit/*/test_*.c))
 BENCH := $(patsubst %.c,build/release/%,$(wildcard tests/bench/*.c))
@@ -36,7 +35,7 @@ COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_comple
 UNITS := systemd/system sysusers.d tmpfiles.d
 EXAMPLES := $(patsubst %.c,$B/%,$(wildcard examples/c/*_consumer.c))
 
-.PHONY: hardening-check all run demo test unit sim differential fuzz fuzzers lint bench long examples docs test-deploy dist install install-systemd \
+.PHONY: screenshots hardening-check all run demo test unit sim differential fuzz fuzzers lint bench long examples docs test-deploy dist install install-systemd \
         clean deps
 all: build/hookline
 build/hookline: $B/hookline
@@ -52,6 +51,9 @@ $B/%.o: %.c Makefile VERSION
 $B/gen/providers.c: src/source/providers.yaml scripts/embed
 	@mkdir -p $(@D)
 	scripts/embed providers_yaml $< >$@
+$B/gen/page.c: src/admin/page.html scripts/embed
+	@mkdir -p $(@D)
+	scripts/embed page_html $< >$@
 $B/gen/%.o: $B/gen/%.c
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
@@ -117,6 +119,9 @@ docs: $B/tests/gendocs
 	$B/tests/gendocs example >deploy/hookline.example.yaml
 	$B/tests/gendocs reference >docs/configuration.md
 	$B/tests/gendocs providers >docs/providers.md
+screenshots: all
+	@scripts/deps test
+	@scripts/screenshots
 hardening-check: all
 	@scripts/hardening-check build/hookline
 bench:

@@ -15,6 +15,7 @@ struct admin_cfg { /* section `admin` */
     struct net_tls_cfg *tls;
     struct cfg_strs hosts;
     char *probes; /* "" none */
+    bool show_bodies;
 };
 const struct cfg_key *admin_cfg_keys(void);
 void admin_check(const struct admin_cfg *cfg, const struct cfg_node *at, struct err_list *errs);

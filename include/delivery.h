@@ -44,7 +44,7 @@ struct delivery_ask {
     struct msg msg; /* the sink's while it has the ask */
     struct inbox *reply;
     void (*done)(struct delivery_ask *a, void *self); /* on the thread of `reply` */
-    enum { ASK_LETTERS, ASK_DROP, ASK_REDRIVE, ASK_REPLAY, ASK_CANCEL } what;
+    enum { ASK_LETTERS, ASK_DROP, ASK_REDRIVE, ASK_REPLAY, ASK_CANCEL, ASK_PAUSE, ASK_RESUME } what;
     uint64_t after, limit; /* letters */
     uint64_t *lsns;        /* drop, redrive: rising, without repeats, taken; NULL: all */
     size_t lsns_n;
@@ -61,7 +61,7 @@ struct delivery_ask {
     size_t letters_n;
     bool more;
     uint64_t count, bytes; /* of all letters, or how many were dropped */
-    struct buf run;        /* as delivery_run shows it */
+    struct buf run;        /* as delivery_run shows it; pause, resume: as delivery_status does */
     struct err err;        /* busy, failed: why */
 };
 /* Before delivery_stop; the answer comes in any case. */

@@ -167,6 +167,12 @@ void wal_cursor_close(struct wal_cursor *c);
 MUST_CHECK int wal_cursor_note(struct wal *w, const char *sink, struct span note, struct err *e);
 /* *note is NULL where there is none; the caller frees it. */
 MUST_CHECK int wal_cursor_noted(const struct wal *w, const char *sink, char **note, struct err *e);
+/* An operator's word that the sink is to get nothing, since then (wall clock; 0: it may go on). It
+ * stands in the folder and goes with the cursor. Durable when it returns. */
+MUST_CHECK int wal_cursor_pause(struct wal *w, const char *sink, int64_t since_ms, struct err *e);
+/* *since_ms is 0 where it may go on. A file that nobody can read means that it may not. */
+MUST_CHECK int wal_cursor_paused(const struct wal *w, const char *sink, int64_t *since_ms,
+                                 struct err *e);
 /* Names of all cursor files in the folder; the caller frees the list. */
 size_t wal_cursor_names(const struct wal *w, char ***out);
 MUST_CHECK int wal_cursor_remove(struct wal *w, const char *sink, struct err *e);

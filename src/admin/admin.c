@@ -13,11 +13,8 @@
 
 #define F(m) offsetof(struct admin_cfg, m)
 
-/* A browser is to keep nothing, guess nothing, frame nothing and run nothing of it. */
 #define HEADERS                                                                                    \
-    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"      \
-    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"                      \
-    "Referrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\n"
+    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n" ADMIN_HEADERS
 
 const struct cfg_key *admin_cfg_keys(void)
 {
@@ -34,6 +31,9 @@ const struct cfg_key *admin_cfg_keys(void)
         { "hosts", CFG_STRS, F(hosts), .flags = CFG_RELOAD,
           .help = "Names that a request may give as its `Host` where no token is asked for, beside "
                   "addresses and names without a dot: a page in a browser could make up others." },
+        { "show_bodies", CFG_BOOL, F(show_bodies), "true", .flags = CFG_RELOAD,
+          .help = "Whether the page shows headers and bodies of events; `/v1/events` gives bodies "
+                  "in any case, since consumers read it." },
         { "probes", CFG_STR, F(probes), "",
           .help = "Address for /livez, /startupz, /readyz and /metrics without a token; none by "
                   "default." },
@@ -118,6 +118,7 @@ bool admin_params(struct net_request *req, struct admin_params *out, const char 
 {
     struct span query = http_query(&req->http, req->bytes);
     struct span last = http_header(&req->http, req->bytes, S("last-event-id"), NULL);
+    struct buf data = BUF_INIT;
     uint64_t wait = 0;
     bool there;
 
@@ -133,6 +134,11 @@ bool admin_params(struct net_request *req, struct admin_params *out, const char 
         *bad = "from and to are times such as 2026-11-23T12:00:00Z (a + is %2B)";
     else if (last.p && !span_u64(last, &out->after))
         *bad = "Last-Event-ID is an LSN";
+    else if (http_query_get(query, S("data"), &data) &&
+             !(out->brief = span_eq(buf_as_span(&data), S("false"))) &&
+             !span_eq(buf_as_span(&data), S("true")))
+        *bad = "data is true or false";
+    buf_free(&data);
     out->has_after |= last.p != NULL;
     out->wait_ms = (int64_t)wait * 1000;
     http_query_get(query, S("source"), &out->source);
@@ -158,12 +164,12 @@ void admin_params_free(struct admin_params *p)
 static const struct route {
     const char *path;
     void (*run)(struct admin *a, struct net_request *req);
-    bool probe, needs_log;
+    bool probe, needs_log, for_all;
 } routes[] = {
-    { "/livez", admin_livez, true, false },           { "/startupz", admin_startupz, true, false },
-    { "/readyz", admin_readyz, true, false },         { "/metrics", admin_metrics, true, false },
-    { "/status", admin_status, false, false },        { "/v1/events", admin_events, false, true },
-    { "/v1/rejected", admin_rejected, false, false },
+    { "/", admin_page, false, false, true },      { "/livez", admin_livez, true, false },
+    { "/startupz", admin_startupz, true, false }, { "/readyz", admin_readyz, true, false },
+    { "/metrics", admin_metrics, true, false },   { "/status", admin_status, false, false },
+    { "/v1/events", admin_events, false, true },  { "/v1/rejected", admin_rejected, false, false },
 };
 
 /* What stands behind the last / names something: an event, a sink, a run. These look at the method
@@ -174,6 +180,7 @@ static const struct things {
 } things[] = {
     { "/v1/events/", admin_event }, { "/v1/jobs/", admin_job },      { "/v1/jobs", admin_jobs },
     { "/v1/dead/", admin_dead },    { "/v1/replay/", admin_replay }, { "/v1/replay", admin_replay },
+    { "/v1/sinks/", admin_steer },
 };
 
 static const struct things *find_thing(struct span path, struct span *which)
@@ -202,7 +209,7 @@ static void dispatch(struct admin *a, struct net_request *req, bool probe)
     const struct route *r = find(path);
     const struct things *t = probe ? NULL : find_thing(path, &which);
 
-    if (!probe && !admin_allowed(a, req))
+    if (!probe && !(r && r->for_all) && !admin_allowed(a, req))
         return;
     if ((!r && !t) || (probe && !r->probe)) {
         net_answer_error(req, HTTP_ERR_NOT_FOUND, "no such path", NULL);
@@ -297,6 +304,7 @@ int admin_start(struct admin **out, struct event_base *base, const struct admin_
     char text[128];
 
     *a = (struct admin){ .base = base, .cfg = cfg, .view = view, .started_ms = clock_mono_ms() };
+    admin_page_headers(&a->page_headers);
     inbox_init(&a->inbox);
     event_assign(&a->inbox_ev, base, a->inbox.fd, EV_READ | EV_PERSIST, on_inbox, a);
     event_add(&a->inbox_ev, NULL);
@@ -334,5 +342,6 @@ void admin_stop(struct admin *a)
     net_server_free(a->probes);
     event_del(&a->inbox_ev);
     inbox_close(&a->inbox);
+    buf_free(&a->page_headers);
     free(a);
 }

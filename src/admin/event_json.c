@@ -4,6 +4,7 @@
 #include "admin.h"
 #include "clock.h"
 #include "json.h"
+#include "room.h"
 
 static void attribute(struct buf *out, const char *name, struct span value)
 {
@@ -20,7 +21,8 @@ static bool says_json(struct span type)
            (media.n > 5 && span_ieq(span_of(media.p + media.n - 5, 5), S("+json")));
 }
 
-void admin_event_json(struct buf *out, const struct record *rec, const char *logid)
+/* Without the brace at the end. */
+static void attributes(struct buf *out, const struct record *rec, const char *logid)
 {
     char made[RECORD_ID_MAX], time[CLOCK_TEXT_MAX], lsn[24];
     struct buf number = { lsn, 0, sizeof lsn };
@@ -37,6 +39,11 @@ void admin_event_json(struct buf *out, const struct record *rec, const char *log
         attribute(out, "datacontenttype", rec->content_type);
     attribute(out, "lsn", buf_as_span(&number));
     attribute(out, "logid", span_str(logid));
+}
+
+void admin_event_json(struct buf *out, const struct record *rec, const char *logid)
+{
+    attributes(out, rec, logid);
     if (says_json(rec->content_type) && json_valid(rec->body)) {
         buf_adds(out, ",\"data\":");
         buf_span(out, rec->body);
@@ -46,4 +53,35 @@ void admin_event_json(struct buf *out, const struct record *rec, const char *log
         buf_addc(out, '"');
     }
     buf_addc(out, '}');
+}
+
+void admin_event_brief(struct buf *out, const struct record *rec, const char *logid)
+{
+    attributes(out, rec, logid);
+    buf_printf(out, ",\"bytes\":%zu}", rec->body.n);
+}
+
+void admin_event_view(struct buf *out, const struct record *rec, const char *logid, bool bodies)
+{
+    struct span at = rec->headers, name, value;
+    bool first = true;
+
+    buf_adds(out, "{\"event\":");
+    admin_event_brief(out, rec, logid);
+    if (!bodies) {
+        buf_adds(out, ",\"hidden\":true}\n");
+        return;
+    }
+    buf_adds(out, ",\"headers\":[");
+    while (record_next_header(&at, &name, &value)) {
+        buf_adds(out, first ? "[" : ",[");
+        buf_json_string(out, name);
+        buf_addc(out, ',');
+        buf_json_string(out, value);
+        buf_addc(out, ']');
+        first = false;
+    }
+    buf_adds(out, "],\"body_base64\":\"");
+    buf_base64(out, rec->body);
+    buf_adds(out, "\"}\n");
 }

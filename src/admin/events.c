@@ -128,6 +128,16 @@ static void refuse_place(struct admin *a, struct net_request *req, enum place pl
 
 enum collected { COLLECTED_ALL, COLLECTED_MORE, COLLECTED_DAMAGE };
 
+static void put_json(const struct waiter *w, struct buf *out, const struct record *rec)
+{
+    const char *logid = wal_log_id(w->admin->view->wal);
+
+    if (w->p.brief)
+        admin_event_brief(out, rec, logid);
+    else
+        admin_event_json(out, rec, logid);
+}
+
 /* Collects a page behind w->at. There may be more where this pass was long enough; where it met
  * damage e says which. */
 static enum collected collect(struct waiter *w, struct buf *page, uint64_t *n, struct err *e)
@@ -147,7 +157,7 @@ static enum collected collect(struct waiter *w, struct buf *page, uint64_t *n, s
             if (!wanted(w->admin, &w->p, &rec))
                 break;
             buf_adds(page, (*n)++ ? "," : "");
-            admin_event_json(page, &rec, wal_log_id(w->admin->view->wal));
+            put_json(w, page, &rec);
             break;
         case WAL_READ_END:
         case WAL_READ_GONE: /* trimmed under way: the next call is told 410 */
@@ -234,12 +244,12 @@ static void put_event(struct waiter *w, const struct record *rec)
 {
     struct record plain = *rec;
 
-    if (memchr(rec->body.p ? rec->body.p : "", '\n', rec->body.n) ||
-        memchr(rec->body.p ? rec->body.p : "", '\r', rec->body.n))
+    if (!w->p.brief && (memchr(rec->body.p ? rec->body.p : "", '\n', rec->body.n) ||
+                        memchr(rec->body.p ? rec->body.p : "", '\r', rec->body.n)))
         plain.content_type = S("application/octet-stream");
     buf_printf(&w->out, "id: %llu\ndata: ", (unsigned long long)rec->lsn);
     if (plain.content_type.p == rec->content_type.p) {
-        admin_event_json(&w->out, rec, wal_log_id(w->admin->view->wal));
+        put_json(w, &w->out, rec);
     } else {
         struct buf b = BUF_INIT;
         size_t cut;
@@ -423,13 +433,29 @@ void admin_events(struct admin *a, struct net_request *req)
     try_page(w);
 }
 
+/* view=true: for people. */
+static void show(struct admin *a, struct net_request *req, const struct record *rec)
+{
+    const char *logid = wal_log_id(a->view->wal);
+    struct buf view = BUF_INIT, body = BUF_INIT;
+    bool all = http_query_get(http_query(&req->http, req->bytes), S("view"), &view) &&
+               span_eq(buf_as_span(&view), S("true"));
+
+    if (all)
+        admin_event_view(&body, rec, logid, a->cfg->show_bodies);
+    else
+        admin_event_json(&body, rec, logid);
+    admin_reply(req, 200, all ? "application/json" : "application/cloudevents+json", &body);
+    buf_free(&view);
+    buf_free(&body);
+}
+
 void admin_event(struct admin *a, struct net_request *req, struct span number)
 {
     struct err e = ERR_INIT;
     struct wal_reader *r;
     struct wal_info i;
     struct record rec;
-    struct buf body = BUF_INIT;
     uint64_t lsn;
 
     if (!admin_method(req, METHODS_GET, "GET, HEAD"))
@@ -451,9 +477,7 @@ void admin_event(struct admin *a, struct net_request *req, struct span number)
     } else if (rec.kind != RECORD_WEBHOOK) {
         admin_reply_error(req, 404, "not_found", "that LSN is a record of hookline's own");
     } else {
-        admin_event_json(&body, &rec, i.id);
-        admin_reply(req, 200, "application/cloudevents+json", &body);
+        show(a, req, &rec);
     }
-    buf_free(&body);
     wal_reader_close(r);
 }

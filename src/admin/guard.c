@@ -58,13 +58,27 @@ static bool host_is_ours(const struct admin_cfg *cfg, struct net_request *req)
     return false;
 }
 
+static bool is_open(const struct admin_cfg *cfg)
+{
+    return !cfg->token.bytes && !(cfg->tls && cfg->tls->client_ca);
+}
+
+static enum role role_of(const struct admin_cfg *cfg, struct net_request *req)
+{
+    return is_open(cfg) || net_client_names(req).n ? ROLE_ALL : by_token(cfg, req);
+}
+
+bool admin_knows(struct admin *a, struct net_request *req)
+{
+    return role_of(a->cfg, req) != ROLE_NONE;
+}
+
 bool admin_allowed(struct admin *a, struct net_request *req)
 {
-    bool open = !a->cfg->token.bytes && !(a->cfg->tls && a->cfg->tls->client_ca);
-    enum role role = open || net_client_names(req).n ? ROLE_ALL : by_token(a->cfg, req);
+    enum role role = role_of(a->cfg, req);
     enum http_method m = req->http.method;
 
-    if (open && !host_is_ours(a->cfg, req))
+    if (is_open(a->cfg) && !host_is_ours(a->cfg, req))
         admin_reply_error(req, 403, "bad_host", "admin.hosts does not name this Host");
     else if (role == ROLE_NONE)
         admin_reply_error(req, 401, "unauthorized", "this listener needs Authorization: Bearer");

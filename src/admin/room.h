@@ -22,6 +22,7 @@ struct admin {
     struct waiter *waiters;
     size_t waiters_n;
     int64_t started_ms;
+    struct buf page_headers;
 };
 
 struct admin_params { /* of /v1/events; others know some of them */
@@ -31,17 +32,31 @@ struct admin_params { /* of /v1/events; others know some of them */
     int64_t from_ms, to_ms; /* received at or after, before; wall clock */
     uint64_t end;           /* no record with this LSN or behind it is looked at */
     bool has_after, has_from, has_to;
+    bool brief; /* events without their bodies */
 };
 
 bool admin_params(struct net_request *req, struct admin_params *out, const char **bad);
 void admin_params_free(struct admin_params *p);
 
+/* A browser is to keep nothing, guess nothing and frame nothing of any answer. */
+#define ADMIN_HEADERS                                                                              \
+    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"      \
+    "Referrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\n"
 void admin_reply(struct net_request *req, int status, const char *type, const struct buf *body);
 void admin_reply_error(struct net_request *req, int status, const char *code, const char *detail);
 
 /* guard.c: who may ask what. False: it has been answered. */
 bool admin_allowed(struct admin *a, struct net_request *req);
+bool admin_knows(struct admin *a, struct net_request *req); /* no token is needed, or it is there */
 
+/* event_json.c: without the body, with its size as `bytes` instead; and all that is known of one
+ * event, the body as base64 of the very bytes, for people to look at. */
+void admin_event_brief(struct buf *out, const struct record *rec, const char *logid);
+void admin_event_view(struct buf *out, const struct record *rec, const char *logid, bool bodies);
+
+/* page.c */
+void admin_page_headers(struct buf *out); /* what goes with it */
+void admin_page(struct admin *a, struct net_request *req);
 /* health.c */
 void admin_livez(struct admin *a, struct net_request *req);
 void admin_startupz(struct admin *a, struct net_request *req);
@@ -80,6 +95,8 @@ void admin_ask_free(struct admin_ask *k);
 bool admin_method(struct net_request *req, unsigned allowed, const char *names);
 /* dead.c */
 void admin_dead(struct admin *a, struct net_request *req, struct span sink_and_lsn);
+/* sinks.c */
+void admin_steer(struct admin *a, struct net_request *req, struct span sink_and_verb);
 /* jobs.c */
 void admin_job(struct admin *a, struct net_request *req, struct span escaped_id);
 void admin_jobs(struct admin *a, struct net_request *req, struct span none);

@@ -64,7 +64,8 @@ void dev_hint(const char *url, const char *admin)
     printf("\nhookline is running. In another terminal, in this folder:\n\n"
            "  %s send --provider gemini --secret @" SECRET_NAME
            " --type video.generated --job video-1 %s/hooks/demo\n"
-           "  %s tail%s%s\n\n",
-           self, url, self, other ? " --admin " : "", other ? admin : "");
+           "  %s tail%s%s\n\n"
+           "or look at it in a browser: %s/\n\n",
+           self, url, self, other ? " --admin " : "", other ? admin : "", admin);
     fflush(stdout);
 }

@@ -176,8 +176,11 @@ static int open_all(struct delivery *d, bool first_sinks, struct err *e)
     progress_move(&d->passed_out, d->passed);
     if (wal_reader_open(&d->reader, d->wal, d->passed, e) ||
         wal_reader_open(&d->counting, d->wal, d->passed, e) ||
-        wal_dead_open(d->wal, d->name, d->cfg->dead_bytes, &d->dead, e))
+        wal_dead_open(d->wal, d->name, d->cfg->dead_bytes, &d->dead, e) ||
+        wal_cursor_paused(d->wal, d->name, &d->paused_ms, e))
         return -1;
+    if (d->paused_ms)
+        log_warn("the sink is paused, as an operator left it", KS("sink", d->name));
     dead_counted(d);
     d->sink = sink_type_of(d->cfg)->open(d->name, d->cfg, wal_log_id(d->wal), d->epoch, d->max_body,
                                          d->base, &owner, e);

@@ -439,7 +439,7 @@ static void on_turn(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
     struct replay *r = arg;
 
-    if (!r->d->stopping)
+    if (!r->d->stopping && !r->d->paused_ms)
         pump(r);
 }
 
@@ -532,6 +532,12 @@ void replay_tick(struct delivery *d)
         save(d);
     d->replay->dirty = false;
     pump_soon(d->replay);
+}
+
+void replay_go_on(struct delivery *d)
+{
+    if (d->replay)
+        pump_soon(d->replay);
 }
 
 void replay_room(struct delivery *d)

@@ -21,14 +21,33 @@ static uint64_t lag_events(const struct delivery *d)
     return d->everything ? durable - passed : atomic_load(&d->lag_events);
 }
 
+/* Paused is what an operator wants; what the sink says besides is still told. Under d->lock. */
+static void state_json(const struct delivery *d, struct buf *json)
+{
+    struct buf reason = BUF_INIT;
+    char when[CLOCK_TEXT_MAX];
+
+    if (d->paused_ms)
+        buf_printf(&reason, "by an operator since %s; POST /v1/sinks/%s/resume lets it go on",
+                   clock_text(d->paused_ms, when), d->name);
+    if (d->paused_ms && d->state != SINK_RUNNING)
+        buf_printf(&reason, " (%s: ", sink_state_name(d->state));
+    buf_adds(&reason, d->reason);
+    if (d->paused_ms && d->state != SINK_RUNNING)
+        buf_addc(&reason, ')');
+    buf_printf(json,
+               "\"state\":\"%s\",\"reason\":", d->paused_ms ? "paused" : sink_state_name(d->state));
+    buf_json_string(json, buf_as_span(&reason));
+    buf_free(&reason);
+}
+
 void delivery_status(const struct delivery *d, struct buf *json)
 {
     pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&d->lock;
 
+    buf_printf(json, "{\"type\":\"%s\",", sink_type_of(d->cfg)->name);
     pthread_mutex_lock(lock);
-    buf_printf(json, "{\"type\":\"%s\",\"state\":\"%s\",\"reason\":", sink_type_of(d->cfg)->name,
-               sink_state_name(d->state));
-    buf_json_string(json, span_str(d->reason));
+    state_json(d, json);
     if (d->warnings.n) {
         buf_adds(json, ",\"warnings\":[");
         buf_span(json, buf_as_span(&d->warnings));
@@ -52,6 +71,17 @@ static bool is_blocked(const struct delivery *d)
     blocked = d->state == SINK_BLOCKED;
     pthread_mutex_unlock(lock);
     return blocked;
+}
+
+static double paused(const struct delivery *d)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&d->lock;
+    bool is;
+
+    pthread_mutex_lock(lock);
+    is = d->paused_ms;
+    pthread_mutex_unlock(lock);
+    return is;
 }
 
 static double lsn(const struct delivery *d)
@@ -122,6 +152,8 @@ void delivery_metrics(struct delivery *const *d, size_t n, struct buf *out)
         { "hookline_sink_lost_total", "counter", lost,
           "Damaged records that were set aside before this sink read them." },
         { "hookline_sink_blocked", "gauge", blocked, "1 while somebody has to mend something." },
+        { "hookline_sink_paused", "gauge", paused,
+          "1 while an operator holds the sink back; it stays so over a restart." },
     };
 
     for (size_t f = 0; n && f < ARRAY_LEN(families); f++) {

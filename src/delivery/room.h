@@ -68,6 +68,7 @@ struct delivery {
     pthread_mutex_t lock; /* state and reason, for /status */
     enum sink_state state;
     char reason[512];
+    int64_t paused_ms; /* by an operator, since then (wall); 0: not. Written by this thread only */
     struct buf warnings; /* items of a JSON array */
     struct retry_count retries[REASONS];
     struct counter delivered, gone, lost, states_lost, replayed;
@@ -101,6 +102,7 @@ MUST_CHECK int replay_start(struct delivery *d, struct wal_run *run, struct err 
 MUST_CHECK int replay_resume(struct delivery *d, struct err *e); /* what a stop left unfinished */
 void replay_cancel(struct delivery *d);
 void replay_tick(struct delivery *d);
+void replay_go_on(struct delivery *d); /* the sink is paused no longer */
 void replay_pause(struct delivery *d); /* the process ends: what was reported is kept */
 void replay_close(struct delivery *d);
 const char *replay_state(const struct replay *r, const char **reason); /* under d->lock */

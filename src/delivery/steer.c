@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the admin listener asks of a sink: its dead letters, a redrive, a replay. The sink's thread
- * does it between two turns of its loop, so nothing here needs a lock; a page is bounded, so that
- * the live flow does not wait for it. */
+/* What the admin listener asks of a sink: its dead letters, a redrive, a replay, a pause. The
+ * sink's thread does it between two turns of its loop, so nothing here needs a lock; a page is
+ * bounded, so that the live flow does not wait for it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -126,6 +126,25 @@ static void cancel(struct delivery *d, struct delivery_ask *a)
         replay_cancel(d);
 }
 
+/* What is under way is finished: it may be with the server already. */
+static void pause_or_resume(struct delivery *d, struct delivery_ask *a)
+{
+    int64_t since = a->what == ASK_RESUME ? 0 : d->paused_ms ? d->paused_ms : clock_wall_ms();
+
+    if (since == d->paused_ms)
+        return;
+    if (wal_cursor_pause(d->wal, d->name, since, &a->err)) {
+        a->answer = ASK_FAILED;
+        return;
+    }
+    pthread_mutex_lock(&d->lock);
+    d->paused_ms = since;
+    pthread_mutex_unlock(&d->lock);
+    log_info(since ? "sink paused" : "sink resumed", KS("sink", d->name));
+    window_pump(d);
+    replay_go_on(d);
+}
+
 static void on_answer(struct msg *m, void *self)
 {
     struct delivery_ask *a = container_of(m, struct delivery_ask, msg);
@@ -153,6 +172,11 @@ static void on_ask(struct msg *m, void *self)
     case ASK_CANCEL:
         cancel(d, a);
         delivery_run(d, &a->run);
+        break;
+    case ASK_PAUSE:
+    case ASK_RESUME:
+        pause_or_resume(d, a);
+        delivery_status(d, &a->run);
     }
     a->msg.deliver = on_answer;
     inbox_post(a->reply, &a->msg);
@@ -195,6 +219,8 @@ static void run_json(const struct delivery *d, struct buf *json)
 
     if (d->replay)
         state = replay_state(d->replay, &reason);
+    if (d->replay && d->paused_ms)
+        state = "paused";
     buf_printf(json,
                "{\"id\":\"%s\",\"kind\":\"%s\",\"sink\":\"%s\",\"state\":\"%s\",\"reason\":", r->id,
                r->kind == RUN_REPLAY ? "replay" : "redrive", d->name, state);

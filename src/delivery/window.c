@@ -246,6 +246,11 @@ static void send_again(struct delivery *d)
     }
 }
 
+static bool held_up(const struct delivery *d)
+{
+    return d->paused_ms || d->sink_full;
+}
+
 static bool is_ours(const struct delivery *d, const struct record *rec)
 {
     return rec->kind == RECORD_WEBHOOK &&
@@ -268,7 +273,7 @@ static void push(struct delivery *d, const struct record *rec, struct wal_map *h
         RECORD_LOST) /* named where it was set aside; which sink it was for is unknown */
         counter_add(&d->lost, 1);
     if (matches)
-        d->unsent = !hand_over(d, en);
+        d->unsent = held_up(d) || !hand_over(d, en);
 }
 
 /* Records that are gone were trimmed before this sink read them: only after its cursor was lost. */
@@ -327,10 +332,18 @@ static void window_quota(struct delivery *d)
         atomic_store(&d->full, wal_backlog_bytes(d->wal, d->passed) >= d->cfg->backlog_bytes);
 }
 
-/* What is new comes after what has to be sent again. */
+/* What is new comes after what has to be sent again. A sink that takes nothing, being paused, full
+ * or not connected, reads on up to the first record that it would send, so that its lag is known.
+ */
 static bool can_go_on(const struct delivery *d)
 {
-    return !d->again && !d->sink_full && !d->stopping;
+    return !d->again && !d->stopping && !(d->unsent && held_up(d));
+}
+
+static bool can_send_again(const struct delivery *d)
+{
+    return d->again && !d->outstanding && !d->waiting_retry && !d->sink_full && !d->stopping &&
+           !d->paused_ms;
 }
 
 /* Arms the watch, then takes what there is; a record that came in between is seen by one or the
@@ -345,7 +358,7 @@ void window_pump(struct delivery *d)
     d->pumping = true;
     d->kick = false;
     wal_watch_arm(&d->watch);
-    if (d->again && !d->outstanding && !d->waiting_retry && !d->sink_full && !d->stopping)
+    if (can_send_again(d))
         send_again(d);
     if (d->unsent && can_go_on(d))
         d->unsent = !hand_over(d, at(d, d->n - 1));

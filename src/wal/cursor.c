@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "clock.h"
 #include "crc32c.h"
 #include "log.h"
 
@@ -320,10 +321,42 @@ static int remove_file(struct wal *w, const char *sink, const char *suffix, stru
     return rc;
 }
 
+int wal_cursor_pause(struct wal *w, const char *sink, int64_t since_ms, struct err *e)
+{
+    char *name, text[24];
+    int n, rc;
+
+    if (!since_ms)
+        return remove_file(w, sink, "paused", e) ? -1 : file_sync_dir(w->dir, e);
+    n = snprintf(text, sizeof text, "%lld\n", (long long)since_ms);
+    name = xasprintf("sink-%s.paused", sink);
+    rc = file_replace(w->dir, name, text, (size_t)n, e);
+    free(name);
+    return rc;
+}
+
+int wal_cursor_paused(const struct wal *w, const char *sink, int64_t *since_ms, struct err *e)
+{
+    char *name = xasprintf("sink-%s.paused", sink), *text;
+    uint64_t ms;
+    size_t n;
+    int rc = file_slurp(w->dir, name, &text, &n, e);
+
+    free(name);
+    *since_ms = 0;
+    if (rc)
+        return rc < 0 ? -1 : 0;
+    if (!span_u64(span_trim(span_of(text, n)), &ms) || !ms || ms > INT64_MAX)
+        ms = (uint64_t)clock_wall_ms();
+    *since_ms = (int64_t)ms;
+    free(text);
+    return 0;
+}
+
 int wal_cursor_remove(struct wal *w, const char *sink, struct err *e)
 {
     if (remove_file(w, sink, "note", e) || remove_file(w, sink, "run", e) ||
-        remove_file(w, sink, "cursor", e))
+        remove_file(w, sink, "paused", e) || remove_file(w, sink, "cursor", e))
         return -1;
     forget(w, sink);
     return file_sync_dir(w->dir, e);
