@@ -25,6 +25,7 @@ struct admin_view {
     struct intake *intake;
     struct jobs *jobs; /* also NULL where none are kept */
     struct keys *keys; /* also NULL where no source has keys of others */
+    struct access *access;
     struct delivery **sinks;
     char **sink_names;
     size_t sinks_n;

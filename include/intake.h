@@ -4,6 +4,7 @@
  * source says `ack: broker` it also waits for the sinks. */
 #pragma once
 
+#include "access.h"
 #include "address.h"
 #include "claim.h"
 #include "net.h"
@@ -74,10 +75,13 @@ struct intake_conf {
     size_t doors_n;
     const struct intake_sink *sinks; /* read at the start; must outlive the threads */
     size_t sinks_n;
+    struct access *access; /* NULL: off; must outlive the threads */
+    int64_t access_sample;
     const struct claim_cfg *claim; /* may be NULL; must outlive the threads */
     int64_t dedup_window_ms;
 };
 
+#define INTAKE_THREADS_MAX 64
 struct intake;
 /* Binds all addresses and starts `threads` threads. bound (may be NULL): "http://..." or
  * "https://..." of the first, 160 bytes. */

@@ -34,6 +34,29 @@ static const struct cfg_key *dedup_keys(void)
     return keys;
 }
 
+#define L(m) (F(logging.m) - F(logging))
+
+/* Of base and of the access log; base knows no tables. */
+static const struct cfg_key *logging_keys(void)
+{
+    static struct cfg_key keys[8] = {
+        { "level", CFG_ENUM, L(level), "info", .flags = CFG_RELOAD,
+          .help = "The least that is written to stderr; `PUT /v1/log-level` changes it until the "
+                  "next reload." },
+        { "format", CFG_ENUM, L(format), "text", .flags = CFG_RELOAD,
+          .help = "How lines on stderr look." },
+    };
+    size_t n = 2;
+
+    keys[0].words = log_level_words();
+    keys[1].words = log_format_words();
+    for (const struct cfg_key *k = access_cfg_keys(); k->name; k++, n++) {
+        keys[n] = *k;
+        keys[n].offset += L(access);
+    }
+    return keys;
+}
+
 const struct cfg_key *conf_keys(void)
 {
     static const char *const reload_words[] = { "watch", "signal", NULL };
@@ -80,6 +103,7 @@ const struct cfg_key *conf_keys(void)
         { "process", CFG_SECTION, F(process), .sub = process,
           .help = "What the process gives up." },
         { "jobs", CFG_SECTION, F(jobs), .help = "What is known of jobs, and who waits for them." },
+        { "logging", CFG_SECTION, F(logging), .help = "Lines on stderr, and the access log." },
         { "retired_sinks", CFG_STRS, F(retired_sinks),
           .help = "Sinks that were taken out; their backlog goes to their dead letters." },
         { 0 }
@@ -94,6 +118,7 @@ const struct cfg_key *conf_keys(void)
     join(keys, "sources", source_cfg_keys())->sub_size = source_cfg_size();
     join(keys, "sinks", sink_cfg_keys());
     join(keys, "jobs", jobs_cfg_keys());
+    join(keys, "logging", logging_keys());
     return keys;
 }
 

@@ -7,7 +7,7 @@
 
 #include "intake.h"
 
-#define THREADS_MAX 64
+#define THREADS_MAX INTAKE_THREADS_MAX
 
 /* Statuses that are counted; each error of the closed list has one of them. */
 enum { CODES = 18 };
@@ -22,6 +22,7 @@ struct stats_part { /* one thread's, a cache line of its own */
 
 /* One refusal: facts, put into words only when somebody asks. */
 struct rejected {
+    uint64_t request;
     int64_t time_ms, skew_ms; /* INT64_MIN: no time was verified */
     const char *why;          /* a constant text, or NULL */
     enum verdict verdict;
@@ -58,6 +59,7 @@ struct pending { /* embedded in net_request.extra */
     int64_t deadline_ms;
     char *copy; /* what did not fit behind the request's bytes */
     int status;
+    enum verdict verdict;                        /* why it was refused */
     enum { AT_LOG, AT_SINK, AT_REPLICAS } stage; /* who has it */
     bool ack_broker, timed_out;
     size_t sink, place;  /* AT_SINK: which one, and where in its heap */
@@ -90,6 +92,7 @@ struct intake_thread {
     struct claims *claims;       /* NULL: there are no others */
     struct source_event ev;
     struct histogram ack_seconds;
+    int64_t not_sampled; /* answers since the last line of the access log */
     _Atomic int64_t turned_ms;
     _Atomic uint64_t connections;
     struct source_stats *unmatched;
@@ -120,6 +123,11 @@ struct intake {
     char **shared_paths;
     size_t shared_n;
 };
+
+/* answered.c: whatever is answered, and with what, is noted here, once and before the answer.
+ * result: a constant, the code of an error or what became of the delivery. */
+void answered(struct intake_thread *t, struct net_request *req, int status, const char *result);
+struct pending *pending_of(struct net_request *req);
 
 /* guard.c: who sent it, proxies left out */
 void guard_peer(const struct intake_thread *t, const struct net_request *req, struct net_peer *out);

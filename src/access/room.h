@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share: access.c the buffers and the thread, line.c one line. */
+#pragma once
+
+#include "access.h"
+#include "clock.h"
+
+#define TEXT_MAX 127
+#define LINE_MAX_BYTES 4096 /* what a pipe that can be written to takes at once */
+
+/* The second that was printed last. */
+struct line_time {
+    int64_t second;
+    char text[CLOCK_TEXT_MAX];
+};
+/* Appends one line; at most LINE_MAX_BYTES. */
+void line_write(struct buf *out, enum access_format format, const struct access_entry *e,
+                struct line_time *when);
