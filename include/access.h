@@ -9,6 +9,7 @@
 #pragma once
 
 #include "net.h"
+#include "trace.h"
 
 enum access_format { ACCESS_OFF, ACCESS_TEXT, ACCESS_JSON };
 struct access_cfg { /* of section `logging` */
@@ -24,12 +25,13 @@ struct access_entry {
     uint64_t bytes;        /* of the body that came */
     uint32_t duration_us;  /* from the first byte */
     int status;
-    const char *source;         /* constant; "-" where no path matched */
-    const char *method;         /* constant; NULL: none was understood */
-    const char *result;         /* constant: accepted, duplicate, handshake, or the error's code */
-    const char *reason;         /* constant: why it was refused, for us alone; NULL */
-    struct net_peer peer;       /* proxies left out */
-    struct span id, type, path; /* id and type of what is genuine; path where none matched */
+    const char *source; /* constant; "-" where no path matched */
+    const char *method; /* constant; NULL: none was understood */
+    const char *result; /* constant: accepted, duplicate, handshake, or the error's code */
+    const char *reason; /* constant: why it was refused, for us alone; NULL */
+    const struct trace_context *trace; /* copied; NULL: none */
+    struct net_peer peer;              /* proxies left out */
+    struct span id, type, path;        /* id and type of what is genuine; path where none matched */
 };
 
 struct access;

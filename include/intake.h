@@ -8,6 +8,7 @@
 #include "address.h"
 #include "claim.h"
 #include "net.h"
+#include "otlp.h"
 #include "progress.h"
 #include "rate.h"
 #include "source.h"
@@ -77,7 +78,9 @@ struct intake_conf {
     size_t sinks_n;
     struct access *access; /* NULL: off; must outlive the threads */
     int64_t access_sample;
-    const struct claim_cfg *claim; /* may be NULL; must outlive the threads */
+    const struct otlp_cfg *tracing; /* NULL: off */
+    struct otlp *otlp;              /* NULL: no spans; must outlive the threads */
+    const struct claim_cfg *claim;  /* may be NULL; must outlive the threads */
     int64_t dedup_window_ms;
 };
 

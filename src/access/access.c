@@ -25,8 +25,9 @@
 
 /* In the buffer: this, and behind it the texts, to a multiple of 8. */
 struct packed {
-    struct access_entry e; /* the texts' pointers mean nothing */
-    uint32_t bytes;        /* of all */
+    struct access_entry e; /* the texts' pointers mean nothing, nor does that of the trace */
+    struct trace_context trace;
+    uint32_t bytes; /* of all */
 };
 
 struct part {
@@ -94,6 +95,8 @@ static size_t pack(char *to, const struct access_entry *e)
     struct packed p = { .e = *e };
     char *at = to + sizeof p;
 
+    if (e->trace)
+        p.trace = *e->trace;
     at = add_text(at, &p.e.id);
     at = add_text(at, &p.e.type);
     at = add_text(at, &p.e.path);
@@ -184,6 +187,7 @@ static void print_all(struct access *a, const char *at, const char *end)
 
     for (; at < end; at += p.bytes) {
         memcpy(&p, at, sizeof p);
+        p.e.trace = p.e.trace ? &p.trace : NULL;
         p.e.id.p = at + sizeof p;
         p.e.type.p = p.e.id.p + p.e.id.n;
         p.e.path.p = p.e.type.p + p.e.type.n;

@@ -90,7 +90,7 @@ void line_write(struct buf *out, enum access_format format, const struct access_
                 struct line_time *when)
 {
     const struct line l = { out, format == ACCESS_JSON };
-    char remote[NET_PEER_TEXT_MAX], request[HTTP_ID_TEXT];
+    char remote[NET_PEER_TEXT_MAX], request[HTTP_ID_TEXT], trace[TRACEPARENT_BYTES];
 
     http_id_text(e->request, request);
     begin(&l, e->time_ms, when);
@@ -108,5 +108,9 @@ void line_write(struct buf *out, enum access_format format, const struct access_
     quoted(&l, "type", e->type);
     if (e->lsn)
         number(&l, "lsn", e->lsn);
+    if (e->trace) {
+        trace_write(e->trace, trace);
+        word(&l, "traceparent", span_of(trace, sizeof trace));
+    }
     buf_adds(out, l.json ? "}\n" : "\n");
 }

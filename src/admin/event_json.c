@@ -4,6 +4,7 @@
 #include "admin.h"
 #include "clock.h"
 #include "json.h"
+#include "trace.h"
 
 static void attribute(struct buf *out, const char *name, struct span value)
 {
@@ -23,6 +24,7 @@ static bool says_json(struct span type)
 void admin_event_json(struct buf *out, const struct record *rec, const char *logid)
 {
     char made[RECORD_ID_MAX], time[CLOCK_TEXT_MAX], lsn[24];
+    struct span trace = trace_of(rec, NULL);
     struct buf number = { lsn, 0, sizeof lsn };
 
     buf_printf(&number, "%llu", (unsigned long long)rec->lsn);
@@ -37,6 +39,8 @@ void admin_event_json(struct buf *out, const struct record *rec, const char *log
         attribute(out, "datacontenttype", rec->content_type);
     attribute(out, "lsn", buf_as_span(&number));
     attribute(out, "logid", span_str(logid));
+    if (trace.n)
+        attribute(out, "traceparent", trace);
     if (says_json(rec->content_type) && json_valid(rec->body)) {
         buf_adds(out, ",\"data\":");
         buf_span(out, rec->body);

@@ -157,6 +157,8 @@ void admin_metrics(struct admin *a, struct net_request *req)
         intake_metrics(v->intake, &b);
     if (v->access)
         access_metrics(v->access, &b);
+    if (v->otlp)
+        otlp_metrics(v->otlp, &b);
     if (v->keys)
         keys_metrics(v->keys, &b);
     if (v->jobs)

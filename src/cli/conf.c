@@ -104,6 +104,7 @@ const struct cfg_key *conf_keys(void)
           .help = "What the process gives up." },
         { "jobs", CFG_SECTION, F(jobs), .help = "What is known of jobs, and who waits for them." },
         { "logging", CFG_SECTION, F(logging), .help = "Lines on stderr, and the access log." },
+        { "tracing", CFG_SECTION, F(tracing), .help = "W3C Trace Context, and OpenTelemetry." },
         { "retired_sinks", CFG_STRS, F(retired_sinks),
           .help = "Sinks that were taken out; their backlog goes to their dead letters." },
         { 0 }
@@ -119,6 +120,7 @@ const struct cfg_key *conf_keys(void)
     join(keys, "sinks", sink_cfg_keys());
     join(keys, "jobs", jobs_cfg_keys());
     join(keys, "logging", logging_keys());
+    join(keys, "tracing", otlp_cfg_keys());
     return keys;
 }
 
@@ -188,6 +190,7 @@ static void compile_sources(struct conf *c, const struct cfg_node *root, struct 
 
     in->limits = c->limits;
     in->claim = &c->dedup.claim;
+    in->tracing = c->tracing.enabled ? &c->tracing : NULL;
     in->dedup_window_ms = c->dedup.index.window_ms;
     in->plans = xcalloc(c->sources.n + 1, sizeof(struct source_plan *));
     in->stats = xcalloc(c->sources.n + 1, sizeof(struct source_stats *));
@@ -282,6 +285,7 @@ static void check_all(struct conf *c, const struct cfg_node *root, struct err_li
     find_proxies(c, root, errs);
     open_doors(c, root, errs);
     compile_sources(c, root, errs, warns);
+    otlp_check(&c->tracing, cfg_find(root, "tracing") ? cfg_find(root, "tracing") : root, errs);
     jobs_check(&c->jobs, cfg_find(root, "jobs") ? cfg_find(root, "jobs") : root, errs);
     admin_check(&c->admin, cfg_find(root, "admin") ? cfg_find(root, "admin") : root, errs);
     for (size_t i = 0; i < c->sinks.n; i++)

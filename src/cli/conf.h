@@ -33,6 +33,7 @@ struct conf {
         int level, format; /* enum log_level, enum log_format */
         struct access_cfg access;
     } logging;
+    struct otlp_cfg tracing;
     struct cfg_named sources, sinks;
     struct cfg_strs retired_sinks;
     /* derived */

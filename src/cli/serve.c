@@ -116,7 +116,7 @@ static int start_sinks(struct server *s)
     s->view.sink_names = c->sinks.name;
     for (size_t i = 0; i < c->sinks.n; i++) {
         if (delivery_start(&s->view.sinks[i], s->wal, c->sinks.name[i], c->sinks.v[i], first_sinks,
-                           c->max_body, &s->err))
+                           c->max_body, s->view.otlp, &s->err))
             return -1;
         s->view.sinks_n++;
     }
@@ -184,6 +184,7 @@ static void use_logging(struct server *s, struct conf *c)
     access_use(s->access, format);
     c->intake.access = format != ACCESS_OFF ? s->access : NULL;
     c->intake.access_sample = c->logging.access.sample;
+    c->intake.otlp = s->view.otlp;
 }
 
 static int start_all(struct server *s)
@@ -193,6 +194,7 @@ static int start_all(struct server *s)
 
     s->view.wal = s->wal;
     s->view.keys = s->keys;
+    s->view.otlp = c->intake.otlp = otlp_start(&c->tracing, wal_log_id(s->wal));
     admin_log_open(s->admin);
     if (start_sinks(s))
         return -1;
@@ -419,6 +421,8 @@ static void go_down(struct server *s)
     s->view.access = NULL;
     for (size_t i = 0; i < s->view.sinks_n; i++)
         delivery_stop(s->view.sinks[i], MAX(by - clock_mono_ms(), 0));
+    otlp_stop(s->view.otlp);
+    s->view.otlp = NULL;
     free(s->view.sinks);
     free(s->routes);
     s->view.sinks_n = 0;

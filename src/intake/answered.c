@@ -59,6 +59,8 @@ static void note(struct intake_thread *t, struct net_request *req, int status, c
         e.reason = verdict_name(p->verdict);
     if (!p->stats && req->http.path_len)
         e.path = start_of_path(req);
+    if (p->traced)
+        e.trace = &p->trace;
     guard_peer(t, req, &e.peer);
     access_note(t->conf->access, t->number, &e);
 }
@@ -81,6 +83,8 @@ void answered(struct intake_thread *t, struct net_request *req, int status, cons
     counter_add(&stats->part[t->number].codes[code_index(status)], 1);
     if (!req)
         return;
+    if (pending_of(req)->spans)
+        traced_answer(t, pending_of(req), status, result);
     if (t->conf->access && ++t->not_sampled >= t->conf->access_sample) {
         t->not_sampled = 0;
         note(t, req, status, result);

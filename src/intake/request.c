@@ -231,6 +231,8 @@ static void on_logged(struct msg *m, void *self)
     bool wait = false;
 
     t->waiting_n--;
+    if (p->spans)
+        traced_commit(t, p, e);
     if (!e)
         intake_count(t, p);
     if (!e && p->ack_broker)
@@ -297,14 +299,15 @@ static void keep_borrowed(struct intake_thread *t, struct net_request *req, stru
 {
     struct pending *p = pending_of(req);
     struct span *moving[] = { &rec->id, &rec->type, &rec->subject };
-    size_t need = t->ev.headers.n, room = req->cap - req->http.consumed;
+    size_t need = t->trace_lines.n + t->ev.headers.n, room = req->cap - req->http.consumed;
     char *at;
 
     for (size_t i = 0; i < ARRAY_LEN(moving); i++)
         need += is_of(req, *moving[i]) ? 0 : moving[i]->n;
     p->copy = need > room ? xmalloc(need) : NULL;
     at = p->copy ? p->copy : req->bytes + req->http.consumed;
-    rec->headers = move_to(&at, buf_as_span(&t->ev.headers));
+    rec->headers = move_to(&at, buf_as_span(&t->trace_lines));
+    rec->headers.n += move_to(&at, buf_as_span(&t->ev.headers)).n;
     for (size_t i = 0; i < ARRAY_LEN(moving); i++)
         if (!is_of(req, *moving[i]))
             *moving[i] = move_to(&at, *moving[i]);
@@ -313,6 +316,8 @@ static void keep_borrowed(struct intake_thread *t, struct net_request *req, stru
 void intake_log(struct intake_thread *t, struct pending *p)
 {
     p->stage = AT_LOG;
+    if (p->spans)
+        p->submitted_us = clock_mono_us();
     t->waiting_n++;
     msg_list_add(&t->gathered, &p->append.msg);
 }
@@ -322,6 +327,10 @@ static void submit(struct intake_thread *t, struct net_request *req, const struc
 {
     struct pending *p = pending_of(req);
     struct source_event *ev = &t->ev;
+
+    t->trace_lines.n = 0;
+    if (t->conf->tracing)
+        traced_begin(t, req);
 
     p->append.rec = (struct record){ .kind = RECORD_WEBHOOK,
                                      .time_ms = now_ms,
