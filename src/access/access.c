@@ -48,7 +48,7 @@ struct access {
     int64_t stop_by_ms; /* set before `stopping` */
     pthread_t thread;
     struct buf out;
-    struct line_time when;
+    struct line_memory memory;
     struct counter written, unwritten;
 };
 
@@ -191,7 +191,7 @@ static void print_all(struct access *a, const char *at, const char *end)
         p.e.id.p = at + sizeof p;
         p.e.type.p = p.e.id.p + p.e.id.n;
         p.e.path.p = p.e.type.p + p.e.type.n;
-        line_write(&a->out, format, &p.e, &a->when);
+        line_write(&a->out, format, &p.e, &a->memory);
         if (a->out.n > CHUNK_BYTES)
             put_out(a);
     }

@@ -54,9 +54,9 @@ static char *put_hex(char *to, const uint8_t *p, size_t n)
 {
     static const char digits[] = "0123456789abcdef";
 
-    for (size_t i = 0; i < n; i++) {
-        *to++ = digits[p[i] >> 4];
-        *to++ = digits[p[i] & 15];
+    for (size_t i = 0; i < n; i++, to += 2) {
+        to[0] = digits[p[i] >> 4];
+        to[1] = digits[p[i] & 15];
     }
     return to;
 }

@@ -70,14 +70,14 @@ static const struct row {
 
 static void line(void **state)
 {
-    static struct line_time when; /* of the row before: the second is remembered */
+    static struct line_memory m; /* of the row before: the second and the peer are remembered */
     const struct row *r = *state;
     struct buf b = BUF_INIT;
 
-    line_write(&b, ACCESS_TEXT, &r->e, &when);
+    line_write(&b, ACCESS_TEXT, &r->e, &m);
     assert_string_equal(buf_cstr(&b), r->text);
     b.n = 0;
-    line_write(&b, ACCESS_JSON, &r->e, &when);
+    line_write(&b, ACCESS_JSON, &r->e, &m);
     assert_string_equal(buf_cstr(&b), r->json);
     buf_free(&b);
 }
