@@ -57,16 +57,22 @@ static const struct cfg_key *logging_keys(void)
     return keys;
 }
 
-const struct cfg_key *conf_keys(void)
+static const struct cfg_key *shutdown_keys(void)
 {
-    static const char *const reload_words[] = { "watch", "signal", NULL };
-    static const struct cfg_key shutdown[] = {
+    static const struct cfg_key keys[] = {
         { "delay", CFG_MSEC, 0, "5s", .flags = CFG_RELOAD,
           .help = "After SIGTERM requests are still taken this long, while /readyz says 503." },
         { "timeout", CFG_MSEC, sizeof(int64_t), "25s", .flags = CFG_RELOAD,
           .help = "Then waiting requests and sinks' acknowledgements get this long." },
         { 0 }
     };
+
+    return keys;
+}
+
+const struct cfg_key *conf_keys(void)
+{
+    static const char *const reload_words[] = { "watch", "signal", NULL };
     static const char *const sandbox_words[] = { "auto", "strict", "off", NULL };
     static const struct cfg_key process[] = {
         { "sandbox", CFG_ENUM, F(process.sandbox) - F(process), "auto", .words = sandbox_words,
@@ -88,7 +94,7 @@ const struct cfg_key *conf_keys(void)
           .help = "Intake threads; 0: as many cores as affinity and quota give." },
         { "limits", CFG_SECTION, F(limits), .help = "What one sender, and all together, may use." },
         { "proxies", CFG_SECTION, F(proxies), .help = "Our own, before us." },
-        { "shutdown", CFG_SECTION, F(shutdown), .sub = shutdown, .help = "The way down." },
+        { "shutdown", CFG_SECTION, F(shutdown), .help = "The way down." },
         { "dedup", CFG_SECTION, F(dedup), .help = "Recognising repeats." },
         { "sources", CFG_NAMED, F(sources), .flags = CFG_RELOAD, .help = "Who sends." },
         { "sinks", CFG_NAMED, F(sinks), .sub_size = sizeof(struct sink_cfg),
@@ -115,6 +121,7 @@ const struct cfg_key *conf_keys(void)
     join(keys, "log", wal_cfg_keys());
     join(keys, "limits", intake_limits_keys());
     join(keys, "proxies", intake_proxies_keys());
+    join(keys, "shutdown", shutdown_keys());
     join(keys, "dedup", dedup_keys());
     join(keys, "sources", source_cfg_keys())->sub_size = source_cfg_size();
     join(keys, "sinks", sink_cfg_keys());
