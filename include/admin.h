@@ -26,6 +26,8 @@ struct admin_view {
     struct intake *intake;
     struct jobs *jobs; /* also NULL where none are kept */
     struct keys *keys; /* also NULL where no source has keys of others */
+    struct access *access;
+    struct otlp *otlp; /* also NULL where no spans are sent */
     struct delivery **sinks;
     char **sink_names;
     size_t sinks_n;

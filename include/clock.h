@@ -3,6 +3,7 @@
 
 #include "span.h"
 
+int64_t clock_wall_us(void);
 int64_t clock_wall_ms(void); /* CLOCK_REALTIME: what stands in records; may jump */
 int64_t clock_mono_ms(void); /* CLOCK_MONOTONIC at the kernel's last tick: deadlines */
 int64_t clock_mono_us(void); /* CLOCK_MONOTONIC: durations */

@@ -7,15 +7,16 @@
 #include <stdatomic.h>
 
 #include "dead.h"
+#include "otlp.h"
 #include "progress.h"
 #include "sink.h"
 
 struct delivery;
 /* Opens the cursor and starts the thread. first_sinks: the log had no sink before (decides the
- * default of `from`). */
+ * default of `from`). otlp: where its spans go; NULL: nowhere. */
 MUST_CHECK int delivery_start(struct delivery **out, struct wal *w, const char *name,
                               const struct sink_cfg *cfg, bool first_sinks, uint64_t max_body,
-                              struct err *e);
+                              struct otlp *otlp, struct err *e);
 /* Waits for outstanding acknowledgements until timeout_ms, writes and syncs the cursor, joins. */
 void delivery_stop(struct delivery *d, int64_t timeout_ms);
 bool delivery_drained(

@@ -141,13 +141,16 @@ struct http_reply {
     const char *content_type;
     struct span extra;
     struct span body;
-    bool head; /* answer to HEAD: Content-Length but no body */
+    uint64_t id; /* Hookline-Request, by which the lines of a log find it; 0: none */
+    bool head;   /* answer to HEAD: Content-Length but no body */
     bool close;
     bool http10;
     bool stream; /* no Content-Length: the connection's end ends it (close is implied) */
 };
 void http_write_reply(struct buf *out, const struct http_reply *r);
+#define HTTP_ID_TEXT 16
+void http_id_text(uint64_t id, char out[HTTP_ID_TEXT]); /* hex digits, no NUL */
 /* {"error":"CODE","detail":"..."} with Retry-After and Allow where the code has them; of `how` only
- * head, close and http10 count. */
+ * id, head, close and http10 count. */
 void http_write_error(struct buf *out, const struct http_reply *how, enum http_error e,
                       const char *detail, const char *allow);

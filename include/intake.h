@@ -4,9 +4,11 @@
  * source says `ack: broker` it also waits for the sinks. */
 #pragma once
 
+#include "access.h"
 #include "address.h"
 #include "claim.h"
 #include "net.h"
+#include "otlp.h"
 #include "progress.h"
 #include "rate.h"
 #include "source.h"
@@ -74,11 +76,16 @@ struct intake_conf {
     size_t doors_n;
     const struct intake_sink *sinks; /* read at the start; must outlive the threads */
     size_t sinks_n;
-    const struct claim_cfg *claim; /* may be NULL; must outlive the threads */
+    struct access *access; /* NULL: off; must outlive the threads */
+    int64_t access_sample;
+    const struct otlp_cfg *tracing; /* NULL: off */
+    struct otlp *otlp;              /* NULL: no spans; must outlive the threads */
+    const struct claim_cfg *claim;  /* may be NULL; must outlive the threads */
     int64_t dedup_window_ms;
     uint32_t sink_files; /* descriptors that are left for the sinks beside the common reserve */
 };
 
+#define INTAKE_THREADS_MAX 64
 struct intake;
 /* Binds all addresses and starts `threads` threads. bound (may be NULL): "http://..." or
  * "https://..." of the first, 160 bytes. */

@@ -29,8 +29,12 @@ struct log_pair {
 #define KU(k, v) ((struct log_pair){ .key = (k), .kind = LOG_PAIR_UINT, .u = (uint64_t)(v) })
 #define KERRNO() ((struct log_pair){ .key = "error", .kind = LOG_PAIR_ERRNO })
 
-/* Before the first thread starts. */
+/* Any thread, at any time; the lines of others that are being written keep what was. */
 void log_init(enum log_format format, enum log_level least);
+void log_set_level(enum log_level least);
+enum log_level log_level(void);
+const char *const *log_level_words(void); /* NULL-ended, in the order of enum log_level */
+const char *const *log_format_words(void);
 
 void log_line(enum log_level level, const char *message, const struct log_pair *pairs, size_t n);
 

@@ -48,6 +48,7 @@ struct net_request {
     struct net_conn *conn;
     struct net_server *server;
     int64_t started_us; /* CLOCK_MONOTONIC when its first byte came */
+    uint64_t id;        /* a random one; its answer carries it as Hookline-Request */
     bool gone;          /* the client left; answer all the same */
     bool keep; /* set by the handler: the request stays after its answer, until net_request_release
                 */

@@ -177,10 +177,16 @@ static const struct route {
 static const struct things {
     const char *path;
     void (*run)(struct admin *a, struct net_request *req, struct span which);
+    bool without_log;
 } things[] = {
-    { "/v1/events/", admin_event }, { "/v1/jobs/", admin_job },      { "/v1/jobs", admin_jobs },
-    { "/v1/dead/", admin_dead },    { "/v1/replay/", admin_replay }, { "/v1/replay", admin_replay },
+    { "/v1/events/", admin_event },
+    { "/v1/jobs/", admin_job },
+    { "/v1/jobs", admin_jobs },
+    { "/v1/dead/", admin_dead },
+    { "/v1/replay/", admin_replay },
+    { "/v1/replay", admin_replay },
     { "/v1/sinks/", admin_steer },
+    { "/v1/log-level", admin_log_level, true },
 };
 
 static const struct things *find_thing(struct span path, struct span *which)
@@ -217,7 +223,7 @@ static void dispatch(struct admin *a, struct net_request *req, bool probe)
     }
     if (!t && !admin_method(req, METHODS_GET, "GET, HEAD"))
         return;
-    if ((t || r->needs_log) && (!a->view->wal || a->view->stopping))
+    if ((t ? !t->without_log : r->needs_log) && (!a->view->wal || a->view->stopping))
         net_answer_error(req, HTTP_ERR_SHUTTING_DOWN,
                          a->view->wal ? NULL : "the log is being recovered", NULL);
     else if (t)

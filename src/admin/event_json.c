@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "json.h"
 #include "room.h"
+#include "trace.h"
 
 static void attribute(struct buf *out, const char *name, struct span value)
 {
@@ -25,6 +26,7 @@ static bool says_json(struct span type)
 static void attributes(struct buf *out, const struct record *rec, const char *logid)
 {
     char made[RECORD_ID_MAX], time[CLOCK_TEXT_MAX], lsn[24];
+    struct span trace = trace_of(rec, NULL);
     struct buf number = { lsn, 0, sizeof lsn };
 
     buf_printf(&number, "%llu", (unsigned long long)rec->lsn);
@@ -39,6 +41,8 @@ static void attributes(struct buf *out, const struct record *rec, const char *lo
         attribute(out, "datacontenttype", rec->content_type);
     attribute(out, "lsn", buf_as_span(&number));
     attribute(out, "logid", span_str(logid));
+    if (trace.n)
+        attribute(out, "traceparent", trace);
 }
 
 void admin_event_json(struct buf *out, const struct record *rec, const char *logid)

@@ -19,6 +19,7 @@ struct awaiting {
     struct admin *admin;
     struct net_stream *stream;
     struct job_wait *wait;
+    uint64_t id; /* of the request */
     bool head, http10;
 };
 
@@ -113,7 +114,9 @@ static void on_told(void *arg, const struct job_told *t)
     const struct job_question q = { .id = t->id, .source = t->source };
     struct buf out = BUF_INIT, extra = BUF_INIT, body = BUF_INIT;
     struct awaiting *w = arg;
-    struct http_reply r = { .status = 200, .close = true, .head = w->head, .http10 = w->http10 };
+    struct http_reply r = {
+        .status = 200, .id = w->id, .close = true, .head = w->head, .http10 = w->http10
+    };
 
     w->wait = NULL;
     r.content_type = t->rec ? "application/cloudevents+json" : "application/json";
@@ -140,6 +143,7 @@ static void wait_for(struct admin *a, struct net_request *req, const struct job_
     struct awaiting *w = xcalloc(1, sizeof *w);
 
     *w = (struct awaiting){ .admin = a,
+                            .id = req->id,
                             .head = req->http.method == METHOD_HEAD,
                             .http10 = req->http.http10 };
     w->wait = jobs_wait(a->view->jobs, q, on_told, w);

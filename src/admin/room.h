@@ -100,6 +100,8 @@ void admin_steer(struct admin *a, struct net_request *req, struct span sink_and_
 /* jobs.c */
 void admin_job(struct admin *a, struct net_request *req, struct span escaped_id);
 void admin_jobs(struct admin *a, struct net_request *req, struct span none);
+/* level.c */
+void admin_log_level(struct admin *a, struct net_request *req, struct span none);
 /* replay.c: id is SPAN_NONE for /v1/replay itself. */
 void admin_replay(struct admin *a, struct net_request *req, struct span id);
 void admin_answer_run(struct admin_ask *k);

@@ -155,6 +155,10 @@ void admin_metrics(struct admin *a, struct net_request *req)
         wal_metrics(v->wal, &b);
     if (v->intake)
         intake_metrics(v->intake, &b);
+    if (v->access)
+        access_metrics(v->access, &b);
+    if (v->otlp)
+        otlp_metrics(v->otlp, &b);
     if (v->keys)
         keys_metrics(v->keys, &b);
     if (v->jobs)

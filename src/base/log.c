@@ -19,8 +19,7 @@
 #define PLAIN_WAIT_MS 100 /* somebody may be paging through the errors of a configuration */
 
 static struct {
-    enum log_format format;
-    enum log_level least;
+    _Atomic int format, least; /* enum log_format, enum log_level */
 } settings = { LOG_TEXT, LOG_INFO };
 
 static struct {
@@ -28,7 +27,8 @@ static struct {
     uint64_t lost;
 } out = { PTHREAD_MUTEX_INITIALIZER, 0 };
 
-static const char *const level_names[] = { "debug", "info", "warn", "error" };
+static const char *const level_names[] = { "debug", "info", "warn", "error", NULL };
+static const char *const format_names[] = { "text", "json", NULL };
 
 struct line {
     char p[LINE_MAX_BYTES];
@@ -137,17 +137,39 @@ static void print_json(struct line *l, enum log_level level, const char *message
     l->p[l->n++] = '}';
 }
 
+const char *const *log_level_words(void)
+{
+    return level_names;
+}
+
+const char *const *log_format_words(void)
+{
+    return format_names;
+}
+
 void log_init(enum log_format format, enum log_level least)
 {
-    settings.format = format;
-    settings.least = least;
+    atomic_store_explicit(&settings.format, (int)format, memory_order_relaxed);
+    log_set_level(least);
+}
+
+void log_set_level(enum log_level least)
+{
+    atomic_store_explicit(&settings.least, (int)least, memory_order_relaxed);
+}
+
+enum log_level log_level(void)
+{
+    return (enum log_level)atomic_load_explicit(&settings.least, memory_order_relaxed);
 }
 
 static void print(struct line *l, enum log_level level, const char *message,
                   const struct log_pair *pairs, size_t n, int error)
 {
+    bool json = atomic_load_explicit(&settings.format, memory_order_relaxed) == LOG_JSON;
+
     l->n = 0;
-    (settings.format == LOG_JSON ? print_json : print_text)(l, level, message, pairs, n, error);
+    (json ? print_json : print_text)(l, level, message, pairs, n, error);
     l->p[l->n++] = '\n';
 }
 
@@ -182,7 +204,7 @@ void log_line(enum log_level level, const char *message, const struct log_pair *
     int error = errno;
     struct line l;
 
-    if (level < settings.least)
+    if (level < log_level())
         return;
     print(&l, level, message, pairs, n, error);
     pthread_mutex_lock(&out.lock);

@@ -34,16 +34,45 @@ static const struct cfg_key *dedup_keys(void)
     return keys;
 }
 
-const struct cfg_key *conf_keys(void)
+#define L(m) (F(logging.m) - F(logging))
+
+/* Of base and of the access log; base knows no tables. */
+static const struct cfg_key *logging_keys(void)
 {
-    static const char *const reload_words[] = { "watch", "signal", NULL };
-    static const struct cfg_key shutdown[] = {
+    static struct cfg_key keys[8] = {
+        { "level", CFG_ENUM, L(level), "info", .flags = CFG_RELOAD,
+          .help = "The least that is written to stderr; `PUT /v1/log-level` changes it until the "
+                  "next reload." },
+        { "format", CFG_ENUM, L(format), "text", .flags = CFG_RELOAD,
+          .help = "How lines on stderr look." },
+    };
+    size_t n = 2;
+
+    keys[0].words = log_level_words();
+    keys[1].words = log_format_words();
+    for (const struct cfg_key *k = access_cfg_keys(); k->name; k++, n++) {
+        keys[n] = *k;
+        keys[n].offset += L(access);
+    }
+    return keys;
+}
+
+static const struct cfg_key *shutdown_keys(void)
+{
+    static const struct cfg_key keys[] = {
         { "delay", CFG_MSEC, 0, "5s", .flags = CFG_RELOAD,
           .help = "After SIGTERM requests are still taken this long, while /readyz says 503." },
         { "timeout", CFG_MSEC, sizeof(int64_t), "25s", .flags = CFG_RELOAD,
           .help = "Then waiting requests and sinks' acknowledgements get this long." },
         { 0 }
     };
+
+    return keys;
+}
+
+const struct cfg_key *conf_keys(void)
+{
+    static const char *const reload_words[] = { "watch", "signal", NULL };
     static const char *const sandbox_words[] = { "auto", "strict", "off", NULL };
     static const struct cfg_key process[] = {
         { "sandbox", CFG_ENUM, F(process.sandbox) - F(process), "auto", .words = sandbox_words,
@@ -65,7 +94,7 @@ const struct cfg_key *conf_keys(void)
           .help = "Intake threads; 0: as many cores as affinity and quota give." },
         { "limits", CFG_SECTION, F(limits), .help = "What one sender, and all together, may use." },
         { "proxies", CFG_SECTION, F(proxies), .help = "Our own, before us." },
-        { "shutdown", CFG_SECTION, F(shutdown), .sub = shutdown, .help = "The way down." },
+        { "shutdown", CFG_SECTION, F(shutdown), .help = "The way down." },
         { "dedup", CFG_SECTION, F(dedup), .help = "Recognising repeats." },
         { "sources", CFG_NAMED, F(sources), .flags = CFG_RELOAD, .help = "Who sends." },
         { "sinks", CFG_NAMED, F(sinks), .sub_size = sizeof(struct sink_cfg),
@@ -80,6 +109,8 @@ const struct cfg_key *conf_keys(void)
         { "process", CFG_SECTION, F(process), .sub = process,
           .help = "What the process gives up." },
         { "jobs", CFG_SECTION, F(jobs), .help = "What is known of jobs, and who waits for them." },
+        { "logging", CFG_SECTION, F(logging), .help = "Lines on stderr, and the access log." },
+        { "tracing", CFG_SECTION, F(tracing), .help = "W3C Trace Context, and OpenTelemetry." },
         { "retired_sinks", CFG_STRS, F(retired_sinks),
           .help = "Sinks that were taken out; their backlog goes to their dead letters." },
         { 0 }
@@ -90,10 +121,13 @@ const struct cfg_key *conf_keys(void)
     join(keys, "log", wal_cfg_keys());
     join(keys, "limits", intake_limits_keys());
     join(keys, "proxies", intake_proxies_keys());
+    join(keys, "shutdown", shutdown_keys());
     join(keys, "dedup", dedup_keys());
     join(keys, "sources", source_cfg_keys())->sub_size = source_cfg_size();
     join(keys, "sinks", sink_cfg_keys());
     join(keys, "jobs", jobs_cfg_keys());
+    join(keys, "logging", logging_keys());
+    join(keys, "tracing", otlp_cfg_keys());
     return keys;
 }
 
@@ -163,6 +197,7 @@ static void compile_sources(struct conf *c, const struct cfg_node *root, struct 
 
     in->limits = c->limits;
     in->claim = &c->dedup.claim;
+    in->tracing = c->tracing.enabled ? &c->tracing : NULL;
     in->dedup_window_ms = c->dedup.index.window_ms;
     in->plans = xcalloc(c->sources.n + 1, sizeof(struct source_plan *));
     in->stats = xcalloc(c->sources.n + 1, sizeof(struct source_stats *));
@@ -257,6 +292,7 @@ static void check_all(struct conf *c, const struct cfg_node *root, struct err_li
     find_proxies(c, root, errs);
     open_doors(c, root, errs);
     compile_sources(c, root, errs, warns);
+    otlp_check(&c->tracing, cfg_find(root, "tracing") ? cfg_find(root, "tracing") : root, errs);
     jobs_check(&c->jobs, cfg_find(root, "jobs") ? cfg_find(root, "jobs") : root, errs, warns);
     admin_check(&c->admin, cfg_find(root, "admin") ? cfg_find(root, "admin") : root, errs);
     for (size_t i = 0; i < c->sinks.n; i++) {

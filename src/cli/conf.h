@@ -29,6 +29,11 @@ struct conf {
         struct claim_cfg claim;
     } dedup;
     struct jobs_cfg jobs;
+    struct {
+        int level, format; /* enum log_level, enum log_format */
+        struct access_cfg access;
+    } logging;
+    struct otlp_cfg tracing;
     struct cfg_named sources, sinks;
     struct cfg_strs retired_sinks;
     /* derived */

@@ -26,6 +26,7 @@
 #include "crypto.h"
 #include "harden.h"
 #include "log.h"
+#include "old_sinks.h"
 #include "serve.h"
 #include "watch.h"
 
@@ -48,6 +49,7 @@ struct server {
     struct admin_view view;
     struct wal *wal;
     struct keys *keys;
+    struct access *access;
     struct intake_sink *routes;
     pthread_t recovery;
     struct msg recovered, failed;
@@ -103,70 +105,18 @@ static void *recover(void *arg)
     return NULL;
 }
 
-static bool is_configured(const struct cfg_named *sinks, const char *name)
-{
-    for (size_t i = 0; i < sinks->n; i++)
-        if (!strcmp(sinks->name[i], name))
-            return true;
-    return false;
-}
-
-static bool is_retired(const struct conf *c, const char *name)
-{
-    for (size_t i = 0; i < c->retired_sinks.n; i++)
-        if (!strcmp(c->retired_sinks.v[i], name))
-            return true;
-    return false;
-}
-
-/* A sink that has gone from the configuration: its backlog must not vanish with it. */
-static int settle_one(struct server *s, const char *name)
-{
-    uint64_t events;
-
-    if (is_configured(&s->conf->sinks, name))
-        return 0;
-    if (delivery_backlog(s->wal, name, &events, &s->err))
-        return -1;
-    if (!events)
-        return wal_cursor_remove(s->wal, name, &s->err);
-    if (is_retired(s->conf, name))
-        return delivery_retire(s->wal, name, &s->err);
-    return err_set(&s->err, EXIT_BAD_CONFIG,
-                   "%s:0: sink %s is gone from the configuration but %llu events wait for it: put "
-                   "it back, or name it in "
-                   "retired_sinks to move them to its dead-letter log",
-                   s->conf->file, name, (unsigned long long)events);
-}
-
-static int settle_old_sinks(struct server *s, bool *first_sinks)
-{
-    char **names;
-    size_t n = wal_cursor_names(s->wal, &names);
-    int rc = 0;
-
-    *first_sinks = n == 0;
-    for (size_t i = 0; i < n; i++) {
-        if (!rc)
-            rc = settle_one(s, names[i]);
-        free(names[i]);
-    }
-    free(names);
-    return rc;
-}
-
 static int start_sinks(struct server *s)
 {
     struct conf *c = s->conf;
     bool first_sinks;
 
-    if (settle_old_sinks(s, &first_sinks))
+    if (old_sinks_settle(s->wal, c, &first_sinks, &s->err))
         return -1;
     s->view.sinks = xcalloc(c->sinks.n + 1, sizeof(struct delivery *));
     s->view.sink_names = c->sinks.name;
     for (size_t i = 0; i < c->sinks.n; i++) {
         if (delivery_start(&s->view.sinks[i], s->wal, c->sinks.name[i], c->sinks.v[i], first_sinks,
-                           c->max_body, &s->err))
+                           c->max_body, s->view.otlp, &s->err))
             return -1;
         s->view.sinks_n++;
     }
@@ -225,6 +175,18 @@ static void open_jobs(struct server *s)
     jobs_plans(s->view.jobs, s->conf->intake.plans, s->conf->intake.n);
 }
 
+/* What a reload may change of the lines that are written. */
+static void use_logging(struct server *s, struct conf *c)
+{
+    enum access_format format = (enum access_format)c->logging.access.format;
+
+    log_init((enum log_format)c->logging.format, (enum log_level)c->logging.level);
+    access_use(s->access, format);
+    c->intake.access = format != ACCESS_OFF ? s->access : NULL;
+    c->intake.access_sample = c->logging.access.sample;
+    c->intake.otlp = s->view.otlp;
+}
+
 static int start_all(struct server *s)
 {
     struct conf *c = s->conf;
@@ -232,6 +194,7 @@ static int start_all(struct server *s)
 
     s->view.wal = s->wal;
     s->view.keys = s->keys;
+    s->view.otlp = c->intake.otlp = otlp_start(&c->tracing, wal_log_id(s->wal));
     admin_log_open(s->admin);
     if (start_sinks(s))
         return -1;
@@ -304,6 +267,7 @@ static void apply(struct server *s, struct conf *new)
     struct conf *old = s->conf;
 
     make_gates(s, new);
+    use_logging(s, new);
     intake_publish(s->view.intake, &new->intake);
     wal_reconfigure(s->wal, &new->log, &new->dedup.index);
     s->conf = new;
@@ -453,8 +417,12 @@ static void go_down(struct server *s)
     jobs_stop(s->view.jobs);
     intake_stop(s->view.intake, s->conf->shutdown.timeout_ms);
     s->view.intake = NULL;
+    access_free(s->access);
+    s->view.access = NULL;
     for (size_t i = 0; i < s->view.sinks_n; i++)
         delivery_stop(s->view.sinks[i], MAX(by - clock_mono_ms(), 0));
+    otlp_stop(s->view.otlp);
+    s->view.otlp = NULL;
     free(s->view.sinks);
     free(s->routes);
     s->view.sinks_n = 0;
@@ -494,11 +462,14 @@ static void make_loop(struct server *s)
 static int run(struct server *s)
 {
     make_loop(s);
+    s->access = access_new(INTAKE_THREADS_MAX, STDOUT_FILENO);
+    use_logging(s, s->conf);
     watch_look(s->conf, s->seen);
     s->view = (struct admin_view){ .config_file = s->file,
                                    .config_loaded_ms = clock_wall_ms(),
                                    .config_ok = true,
                                    .recovering = true,
+                                   .access = s->access,
                                    .commit_timeout_ms = s->conf->limits.commit_timeout_ms,
                                    .listen = &s->conf->listen,
                                    .doors = s->conf->intake.doors,
@@ -507,6 +478,7 @@ static int run(struct server *s)
     if (admin_start(&s->admin, s->base, &s->conf->admin, &s->conf->admin_door, &s->view,
                     s->admin_bound, &s->err)) {
         log_error("hookline cannot start", KS("reason", s->err.text), KI("exit", s->err.code));
+        access_free(s->access);
         return (int)s->err.code;
     }
     if (pthread_create(&s->recovery, NULL, recover, s))

@@ -188,7 +188,8 @@ static int open_all(struct delivery *d, bool first_sinks, struct err *e)
 }
 
 int delivery_start(struct delivery **out, struct wal *w, const char *name,
-                   const struct sink_cfg *cfg, bool first_sinks, uint64_t max_body, struct err *e)
+                   const struct sink_cfg *cfg, bool first_sinks, uint64_t max_body,
+                   struct otlp *otlp, struct err *e)
 {
     struct delivery *d = xcalloc(1, sizeof *d);
 
@@ -196,6 +197,7 @@ int delivery_start(struct delivery **out, struct wal *w, const char *name,
     d->name = xstrdup(name);
     d->cfg = cfg;
     d->max_body = max_body;
+    d->otlp = otlp;
     d->everything = !strcmp(cfg->match.source, "*") && !strcmp(cfg->match.type, "*");
     d->cap = (size_t)cfg->in_flight.events;
     d->ring = xcalloc(d->cap, sizeof *d->ring);

@@ -21,6 +21,8 @@ struct entry {
     size_t bytes;
     unsigned tries;
     bool matches, sent, done, again, dead;
+    bool spans;       /* its trace is sampled, and spans are sent */
+    int64_t first_us; /* where `spans`: when it was handed over first */
 };
 
 struct retry_count {
@@ -33,6 +35,7 @@ struct delivery {
     char *name;
     const struct sink_cfg *cfg;
     uint64_t max_body;
+    struct otlp *otlp; /* NULL: no spans */
     pthread_t thread;
     struct event_base *base;
     struct inbox inbox;
@@ -95,6 +98,10 @@ void resume_mark(void *arg, uint64_t lsn, struct sink_mark *out);
 void resume_wrote(struct delivery *d); /* the first confirmed event of this start */
 struct sink_owner window_owner(struct delivery *d);
 void window_measure(struct delivery *d); /* lag, quota and warnings, for report.c */
+
+/* spans.c: of a record that is being handed over, and that is done with; failed: why not */
+void spans_begin(struct delivery *d, struct entry *en);
+void spans_end(struct delivery *d, const struct entry *en, const char *failed);
 
 /* replay.c */
 /* Takes the LSNs of the run. Durable when it returns 0. */

@@ -111,6 +111,7 @@ static void to_dead(struct delivery *d, struct entry *en, const char *reason)
     switch (wal_dead_refuse(d->dead, &en->rec, reason, en->tries, &e)) {
     case 0:
         en->done = en->dead = true;
+        spans_end(d, en, "dead letter");
         dead_counted(d);
         atomic_fetch_add(&d->dead_total, 1);
         log_warn("dead letter", KS("sink", d->name), KU("lsn", en->rec.lsn), KS("reason", reason));
@@ -140,6 +141,7 @@ static void on_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const ch
     switch (outcome) {
     case SINK_DONE:
         en->done = true;
+        spans_end(d, en, NULL);
         d->confirmed = MAX(d->confirmed, lsn);
         if (!d->waiting_retry) /* else it was under way beside what was refused, and proves nothing
                                 */
@@ -272,6 +274,8 @@ static void push(struct delivery *d, const struct record *rec, struct wal_map *h
     if (rec->kind ==
         RECORD_LOST) /* named where it was set aside; which sink it was for is unknown */
         counter_add(&d->lost, 1);
+    if (matches && d->otlp)
+        spans_begin(d, en);
     if (matches)
         d->unsent = held_up(d) || !hand_over(d, en);
 }

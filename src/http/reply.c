@@ -82,9 +82,25 @@ static void add_connection(struct buf *out, const struct http_reply *r)
         buf_span(out, S("Connection: keep-alive\r\n"));
 }
 
+void http_id_text(uint64_t id, char out[HTTP_ID_TEXT])
+{
+    for (int i = HTTP_ID_TEXT; i-- > 0; id >>= 4)
+        out[i] = "0123456789abcdef"[id & 15];
+}
+
+static void add_id(struct buf *out, uint64_t id)
+{
+    char text[HTTP_ID_TEXT];
+
+    http_id_text(id, text);
+    buf_span(out, S("Hookline-Request: "));
+    buf_add(out, text, sizeof text);
+    buf_span(out, S("\r\n"));
+}
+
 void http_write_reply(struct buf *out, const struct http_reply *r)
 {
-    buf_reserve(out, 256 + r->extra.n + r->body.n);
+    buf_reserve(out, 300 + r->extra.n + r->body.n);
     buf_span(out, S("HTTP/1.1 "));
     buf_u64(out, (uint64_t)r->status);
     buf_addc(out, ' ');
@@ -102,6 +118,8 @@ void http_write_reply(struct buf *out, const struct http_reply *r)
         buf_span(out, S("\r\n"));
     }
     add_connection(out, r);
+    if (r->id)
+        add_id(out, r->id);
     buf_span(out, r->extra);
     buf_span(out, S("\r\n"));
     if (!r->head && r->status != 204)
@@ -125,6 +143,7 @@ void http_write_error(struct buf *out, const struct http_reply *how, enum http_e
                                                 .content_type = "application/json",
                                                 .extra = buf_as_span(&extra),
                                                 .body = buf_as_span(&body),
+                                                .id = how->id,
                                                 .head = how->head,
                                                 .close = how->close,
                                                 .http10 = how->http10 });

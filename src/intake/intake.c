@@ -156,6 +156,7 @@ static void thread_init(struct intake *in, unsigned number, const struct intake_
     event_add(&t->inbox_ev, NULL);
     event_assign(&t->tick, t->base, -1, EV_PERSIST, on_tick, t);
     event_add(&t->tick, &tick);
+    traced_start(t);
     broker_start(t);
     replicas_start(t);
 }
@@ -213,6 +214,7 @@ static void close_all(struct intake *in)
         event_base_free(t->base);
         inbox_close(&t->inbox);
         source_event_free(&t->ev);
+        buf_free(&t->trace_lines);
     }
     for (size_t i = 0; i < in->shared_n; i++) {
         close(in->shared_fds[i]);

@@ -65,9 +65,12 @@ static void detail(const struct rejected *r, struct buf *out)
 static void print(const struct shown *s, struct buf *json)
 {
     struct buf text = BUF_INIT;
-    char time[CLOCK_TEXT_MAX], remote[NET_PEER_TEXT_MAX];
+    char time[CLOCK_TEXT_MAX], remote[NET_PEER_TEXT_MAX], request[HTTP_ID_TEXT];
 
-    buf_printf(json, "{\"time\":\"%s\",\"source\":", clock_text(s->r.time_ms, time));
+    http_id_text(s->r.request, request);
+    buf_printf(json,
+               "{\"time\":\"%s\",\"request\":\"%.16s\",\"source\":", clock_text(s->r.time_ms, time),
+               request);
     buf_json_string(json, span_str(s->source));
     buf_printf(json, ",\"status\":%d,\"reason\":\"%s\",\"detail\":", s->r.status,
                verdict_name(s->r.verdict));

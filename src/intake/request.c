@@ -13,19 +13,9 @@
 
 #define WAITING_MAX 20000 /* records of one thread that the log or a sink has */
 
-static struct pending *pending_of(struct net_request *req)
-{
-    return (struct pending *)(void *)req->extra;
-}
-
-static void count_code(struct intake_thread *t, struct source_stats *stats, int status)
-{
-    counter_add(&(stats ? stats : t->unmatched)->part[t->number].codes[code_index(status)], 1);
-}
-
 static void refuse(struct intake_thread *t, struct net_request *req, enum http_error e)
 {
-    count_code(t, pending_of(req)->stats, http_error(e)->status);
+    answered(t, req, http_error(e)->status, http_error(e)->code);
     net_answer_error(req, e, NULL, NULL);
 }
 
@@ -61,10 +51,12 @@ static void note_refusal(struct intake_thread *t, struct net_request *req,
     static struct log_limit limit;
     struct source_stats *stats = pending_of(req)->stats;
     struct rejected r; /* not zeroed: its text is as long as it says */
-    char remote[NET_PEER_TEXT_MAX];
+    char remote[NET_PEER_TEXT_MAX], id[HTTP_ID_TEXT];
     uint64_t left_out;
 
     counter_add(&stats->part[t->number].rejected[v], 1);
+    pending_of(req)->verdict = v;
+    r.request = req->id;
     r.time_ms = clock_wall_ms();
     r.skew_ms = plan ? t->ev.skew_ms : INT64_MIN;
     r.why = plan ? t->ev.trial.why : NULL;
@@ -73,9 +65,11 @@ static void note_refusal(struct intake_thread *t, struct net_request *req,
     guard_peer(t, req, &r.peer);
     r.text_n = plan ? source_explain(plan, &req->http, req->bytes, &t->ev, r.text) : 0;
     rejected_add(&stats->rejected, &r);
+    http_id_text(req->id, id);
     if (log_limit_pass(&limit, &left_out))
         log_warn("a delivery was refused", KS("source", stats->name), KS("reason", verdict_name(v)),
-                 KS("remote", net_peer_text(&r.peer, remote)), KU("left_out", left_out));
+                 KS("remote", net_peer_text(&r.peer, remote)),
+                 KSPAN("request", span_of(id, sizeof id)), KU("left_out", left_out));
 }
 
 static enum http_error check_sender(struct intake_thread *t, struct net_request *req)
@@ -107,7 +101,7 @@ static enum http_error on_head(struct net_request *req, void *arg)
 
 static void on_refused(enum http_error e, struct net_request *req, void *arg)
 {
-    count_code(arg, req ? pending_of(req)->stats : NULL, http_error(e)->status);
+    answered(arg, req, http_error(e)->status, http_error(e)->code);
 }
 
 /* --- answers
@@ -142,7 +136,7 @@ static void answer_durable(struct intake_thread *t, struct pending *p)
         reply.content_type = "application/json";
         reply.body = buf_as_span(&json);
     }
-    count_code(t, p->stats, p->status);
+    answered(t, p->req, p->status, p->append.result == WAL_DUPLICATE ? "duplicate" : "accepted");
     histogram_add(&t->ack_seconds, (uint64_t)(clock_mono_us() - p->req->started_us));
     net_answer(p->req, &reply);
     if (own)
@@ -153,6 +147,7 @@ void intake_count(struct intake_thread *t, const struct pending *p)
 {
     static struct log_limit limit;
     struct stats_part *part = &p->stats->part[t->number];
+    char id[HTTP_ID_TEXT];
     uint64_t left_out;
 
     if (p->append.result == WAL_DURABLE) {
@@ -164,9 +159,11 @@ void intake_count(struct intake_thread *t, const struct pending *p)
     if (!p->append.other_body)
         return;
     counter_add(&part->other_body, 1);
+    http_id_text(p->req->id, id);
     if (log_limit_pass(&limit, &left_out))
         log_warn("a repeated delivery came with another body", KS("source", p->stats->name),
-                 KSPAN("id", p->append.rec.id), KU("lsn", p->append.lsn), KU("left_out", left_out));
+                 KSPAN("id", p->append.rec.id), KU("lsn", p->append.lsn),
+                 KSPAN("request", span_of(id, sizeof id)), KU("left_out", left_out));
 }
 
 static enum http_error log_error_of(enum wal_result r)
@@ -234,6 +231,8 @@ static void on_logged(struct msg *m, void *self)
     bool wait = false;
 
     t->waiting_n--;
+    if (p->spans)
+        traced_commit(t, p, e);
     if (!e)
         intake_count(t, p);
     if (!e && p->ack_broker)
@@ -300,14 +299,15 @@ static void keep_borrowed(struct intake_thread *t, struct net_request *req, stru
 {
     struct pending *p = pending_of(req);
     struct span *moving[] = { &rec->id, &rec->type, &rec->subject };
-    size_t need = t->ev.headers.n, room = req->cap - req->http.consumed;
+    size_t need = t->trace_lines.n + t->ev.headers.n, room = req->cap - req->http.consumed;
     char *at;
 
     for (size_t i = 0; i < ARRAY_LEN(moving); i++)
         need += is_of(req, *moving[i]) ? 0 : moving[i]->n;
     p->copy = need > room ? xmalloc(need) : NULL;
     at = p->copy ? p->copy : req->bytes + req->http.consumed;
-    rec->headers = move_to(&at, buf_as_span(&t->ev.headers));
+    rec->headers = move_to(&at, buf_as_span(&t->trace_lines));
+    rec->headers.n += move_to(&at, buf_as_span(&t->ev.headers)).n;
     for (size_t i = 0; i < ARRAY_LEN(moving); i++)
         if (!is_of(req, *moving[i]))
             *moving[i] = move_to(&at, *moving[i]);
@@ -316,6 +316,8 @@ static void keep_borrowed(struct intake_thread *t, struct net_request *req, stru
 void intake_log(struct intake_thread *t, struct pending *p)
 {
     p->stage = AT_LOG;
+    if (p->spans)
+        p->submitted_us = clock_mono_us();
     t->waiting_n++;
     msg_list_add(&t->gathered, &p->append.msg);
 }
@@ -325,6 +327,10 @@ static void submit(struct intake_thread *t, struct net_request *req, const struc
 {
     struct pending *p = pending_of(req);
     struct source_event *ev = &t->ev;
+
+    t->trace_lines.n = 0;
+    if (t->conf->tracing)
+        traced_begin(t, req);
 
     p->append.rec = (struct record){ .kind = RECORD_WEBHOOK,
                                      .time_ms = now_ms,
@@ -372,7 +378,7 @@ static void refuse_as(struct intake_thread *t, struct net_request *req, int stat
         return;
     }
     buf_printf(&json, text, http_error(HTTP_ERR_BAD_SIGNATURE)->detail);
-    count_code(t, pending_of(req)->stats, status);
+    answered(t, req, status, http_error(HTTP_ERR_BAD_SIGNATURE)->code);
     net_answer(req, &(struct http_reply){ .status = status,
                                           .content_type = "application/json",
                                           .body = buf_as_span(&json) });
@@ -398,7 +404,7 @@ static void reject_for_now(struct intake_thread *t, struct net_request *req,
 
 static void answer_handshake(struct intake_thread *t, struct net_request *req)
 {
-    count_code(t, pending_of(req)->stats, t->ev.handshake_status);
+    answered(t, req, t->ev.handshake_status, "handshake");
     net_answer(req, &(struct http_reply){ .status = t->ev.handshake_status,
                                           .content_type = t->ev.handshake_type,
                                           .extra = buf_as_span(&t->ev.handshake_headers),

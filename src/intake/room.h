@@ -7,7 +7,7 @@
 
 #include "intake.h"
 
-#define THREADS_MAX 64
+#define THREADS_MAX INTAKE_THREADS_MAX
 
 /* Statuses that are counted; each error of the closed list has one of them. */
 enum { CODES = 18 };
@@ -22,6 +22,7 @@ struct stats_part { /* one thread's, a cache line of its own */
 
 /* One refusal: facts, put into words only when somebody asks. */
 struct rejected {
+    uint64_t request;
     int64_t time_ms, skew_ms; /* INT64_MIN: no time was verified */
     const char *why;          /* a constant text, or NULL */
     enum verdict verdict;
@@ -58,10 +59,15 @@ struct pending { /* embedded in net_request.extra */
     int64_t deadline_ms;
     char *copy; /* what did not fit behind the request's bytes */
     int status;
+    enum verdict verdict;                        /* why it was refused */
     enum { AT_LOG, AT_SINK, AT_REPLICAS } stage; /* who has it */
     bool ack_broker, timed_out;
-    size_t sink, place;  /* AT_SINK: which one, and where in its heap */
-    struct asked *asked; /* its claim, where several replicas share one index */
+    bool traced, spans; /* it has a trace; and there is something to be said in it */
+    struct trace_context trace;
+    uint8_t parent[8];    /* the span that came with the request, where `spans` */
+    int64_t submitted_us; /* where `spans` */
+    size_t sink, place;   /* AT_SINK: which one, and where in its heap */
+    struct asked *asked;  /* its claim, where several replicas share one index */
 };
 TAILQ_HEAD(pending_list, pending);
 
@@ -90,6 +96,9 @@ struct intake_thread {
     struct claims *claims;       /* NULL: there are no others */
     struct source_event ev;
     struct histogram ack_seconds;
+    uint64_t random[2];     /* traced.c */
+    struct buf trace_lines; /* of the request that is being looked at; empty: it has no trace */
+    int64_t not_sampled;    /* answers since the last line of the access log */
     _Atomic int64_t turned_ms;
     _Atomic uint64_t connections;
     struct source_stats *unmatched;
@@ -115,11 +124,24 @@ struct intake {
     unsigned acks;
     _Atomic uint64_t held;
     struct rate_table *networks;
+    struct rate_bucket traces;
     struct rate_places *places;
     int *shared_fds;
     char **shared_paths;
     size_t shared_n;
 };
+
+/* answered.c: whatever is answered, and with what, is noted here, once and before the answer.
+ * result: a constant, the code of an error or what became of the delivery. */
+void answered(struct intake_thread *t, struct net_request *req, int status, const char *result);
+struct pending *pending_of(struct net_request *req);
+
+/* traced.c: the trace of a genuine delivery, and what is said of it there */
+void traced_start(struct intake_thread *t);
+void traced_begin(struct intake_thread *t, struct net_request *req);
+void traced_commit(struct intake_thread *t, const struct pending *p, enum http_error e);
+void traced_answer(struct intake_thread *t, const struct pending *p, int status,
+                   const char *result);
 
 /* guard.c: who sent it, proxies left out */
 void guard_peer(const struct intake_thread *t, const struct net_request *req, struct net_peer *out);

@@ -484,6 +484,7 @@ static void add_conditions(struct net_request *req, struct http_reply *r)
     bool last = !c || c->last == req;
 
     r->close = !req->http.keep_alive || (last && (req->server->draining || (c && c->closing)));
+    r->id = req->id;
     r->http10 = req->http.http10;
     r->head = req->http.method == METHOD_HEAD;
     req->close = r->close;
@@ -547,6 +548,7 @@ struct net_stream *net_answer_stream(struct net_request *req, const struct http_
         return NULL;
     }
     r.stream = true;
+    r.id = req->id;
     http_write_reply(&req->reply, &r);
     return net_answer_later(req, closed, arg);
 }

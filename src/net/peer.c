@@ -28,14 +28,15 @@ void net_peer_of(int fd, struct net_peer *out)
 
 void net_peer(const struct net_request *req, struct net_peer *out)
 {
-    const struct net_conn *c = req->conn;
+    struct net_conn *c = req->conn;
 
-    if (!c)
+    if (!c) {
         *out = (struct net_peer){ .family = AF_UNSPEC };
-    else if (c->peer.family != AF_UNSPEC)
-        *out = c->peer;
-    else
-        net_peer_of(c->fd, out);
+        return;
+    }
+    if (c->peer.family == AF_UNSPEC)
+        net_peer_of(c->fd, &c->peer);
+    *out = c->peer;
 }
 
 const char *net_peer_text(const struct net_peer *p, char out[NET_PEER_TEXT_MAX])

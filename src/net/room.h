@@ -36,7 +36,7 @@ struct net_conn {
     struct net_stream *stream;
     struct buf out;       /* what the kernel did not take */
     struct ssl_st *tls;   /* NULL: plain */
-    struct net_peer peer; /* as the PROXY header says; AF_UNSPEC: as the socket says */
+    struct net_peer peer; /* by the PROXY header, or the socket once it was asked */
     struct buf names;     /* of the client's certificate */
     int64_t deadline_ms, since_ms;
     uint32_t queued, lingered;
@@ -76,6 +76,7 @@ struct net_server {
     size_t extra;
     struct listener *listeners; /* the last one first */
     size_t listeners_n;
+    uint64_t ids; /* where the ids of requests come from */
     struct counter handshakes[HANDSHAKES];
     struct conn_list all, waits[WAITS], dead;
     struct net_request *free_requests;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "crypto.h"
 #include "log.h"
 #include "rate.h"
 #include "room.h"
@@ -34,6 +35,7 @@ struct net_server *net_server_new(struct event_base *base, const struct net_limi
     TAILQ_INIT(&s->dead);
     for (int w = 0; w < WAITS; w++)
         TAILQ_INIT(&s->waits[w]);
+    crypto_random(&s->ids, sizeof s->ids);
     event_assign(&s->tick, base, -1, EV_PERSIST, deadline_tick, s);
     event_add(&s->tick, &quarter);
     return s;

@@ -3,6 +3,7 @@
  * is itself a structured CloudEvent carries its attributes inside and goes without them; a batch of
  * events is opaque to us. */
 #include "kafka.h"
+#include "trace.h"
 
 static void add(rd_kafka_headers_t *h, struct span name, struct span value)
 {
@@ -12,6 +13,7 @@ static void add(rd_kafka_headers_t *h, struct span name, struct span value)
 static void add_attributes(rd_kafka_headers_t *h, struct kafka *k, const struct record *rec,
                            struct span id)
 {
+    struct span trace = trace_of(rec, NULL);
     char lsn[NUMBER_MAX];
 
     add(h, S("ce_specversion"), S("1.0"));
@@ -23,6 +25,8 @@ static void add_attributes(rd_kafka_headers_t *h, struct kafka *k, const struct 
         add(h, S("ce_subject"), rec->subject);
     add(h, S("ce_lsn"), sink_number_text(rec->lsn, lsn));
     add(h, S("ce_logid"), span_str(k->logid));
+    if (trace.n) /* the header of that name is among the kept ones */
+        add(h, S("ce_traceparent"), trace);
 }
 
 rd_kafka_headers_t *kafka_headers(struct kafka *k, const struct record *rec, struct span id)

@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "room.h"
+#include "trace.h"
 
 void redis_bulk(struct buf *b, struct span s)
 {
@@ -124,7 +125,8 @@ struct span redis_xadd_stream(struct redis_xadd *x, const struct record *rec)
 void redis_xadd(struct redis_xadd *x, struct span stream, const struct record *rec, struct buf *out)
 {
     bool trim = x->cfg->trim.maxlen || x->cfg->trim.maxage_ms;
-    int words = 23 + 3 * trim + 2 * (rec->replay.n > 0);
+    struct span trace = trace_of(rec, NULL);
+    int words = 23 + 3 * trim + 2 * (rec->replay.n > 0) + 2 * (trace.n > 0);
     char made[RECORD_ID_MAX], lsn[NUMBER_MAX];
 
     headers_json(x, rec);
@@ -143,6 +145,8 @@ void redis_xadd(struct redis_xadd *x, struct span stream, const struct record *r
     pair(out, S("$3\r\nlsn\r\n"), sink_number_text(rec->lsn, lsn));
     pair(out, S("$5\r\nlogid\r\n"), span_str(x->logid));
     pair(out, S("$7\r\nheaders\r\n"), buf_as_span(&x->json));
+    if (trace.n)
+        pair(out, S("$11\r\ntraceparent\r\n"), trace);
     if (rec->replay.n)
         pair(out, S("$6\r\nreplay\r\n"), rec->replay);
     pair(out, S("$4\r\nbody\r\n"), rec->body);
@@ -165,6 +169,7 @@ void redis_xadd_values(struct redis_xadd *x, const struct record *rec, struct bu
     redis_bulk(out, rec->content_type);
     redis_bulk(out, buf_as_span(&x->json));
     redis_bulk(out, rec->body);
+    redis_bulk(out, trace_of(rec, NULL));
 }
 
 void redis_xadd_free(struct redis_xadd *x)

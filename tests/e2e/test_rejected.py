@@ -36,7 +36,7 @@ def refuse(h, data, status=401):
     assert (got, json.loads(body)['error']) == (status, 'bad_signature'), (got, body)
     assert json.loads(body).keys() == {'error', 'detail'}, body
     r = rejected(h, '?limit=1')[0]
-    assert r.keys() == {'time', 'source', 'status', 'reason', 'detail', 'remote'}, r
+    assert r.keys() == {'time', 'request', 'source', 'status', 'reason', 'detail', 'remote'}, r
     assert r['status'] == status and r['remote'] == '127.0.0.1', r
     return r
 

@@ -303,7 +303,7 @@ static inline void start(struct box *b, int n, const char *yaml)
     cfg_doc_free(doc);
     if (errs.n)
         fail_msg("%s", errs.line[0]);
-    if (delivery_start(&b->d[n], b->wal, name, &b->sink[n], true, 1 << 20, &e))
+    if (delivery_start(&b->d[n], b->wal, name, &b->sink[n], true, 1 << 20, NULL, &e))
         fail_msg("%s", e.text);
 }
 

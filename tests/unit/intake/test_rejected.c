@@ -11,7 +11,8 @@
 
 static struct rejected made(int64_t time_ms, const char *text)
 {
-    struct rejected r = { .time_ms = time_ms,
+    struct rejected r = { .request = 42,
+                          .time_ms = time_ms,
                           .skew_ms = INT64_MIN,
                           .verdict = VERDICT_BAD_SIGNATURE,
                           .status = 401,
@@ -64,10 +65,10 @@ static void nothing_yet(void **state UNUSED)
 static void one_in_full(void **state UNUSED)
 {
     add("one", 1700000000123, "x 'y'");
-    expect(
-        "one", 100,
-        "{\"rejected\":[{\"time\":\"2023-11-14T22:13:20.123Z\",\"source\":\"one\",\"status\":401,"
-        "\"reason\":\"bad_signature\",\"detail\":\"x 'y'\",\"remote\":\"192.0.2.1\"}]}");
+    expect("one", 100,
+           "{\"rejected\":[{\"time\":\"2023-11-14T22:13:20.123Z\",\"request\":"
+           "\"000000000000002a\",\"source\":\"one\",\"status\":401,"
+           "\"reason\":\"bad_signature\",\"detail\":\"x 'y'\",\"remote\":\"192.0.2.1\"}]}");
 }
 
 static void a_ring_is_bounded(void **state UNUSED)
