@@ -189,12 +189,12 @@ static int check_parts(CURLU *u, const struct parts *p, const struct fetch_rules
 static bool plain_url(const char *url)
 {
     size_t n = strnlen(url, URL_MAX + 1);
-    size_t scheme = strspn(url, "HTPShtps");
+    const char *scheme_end = strchr(url, ':');
 
     for (size_t i = 0; i < n; i++)
         if (url[i] <= ' ' || url[i] > '~' || url[i] == '\\')
             return false;
-    return n <= URL_MAX && strncmp(url + scheme, "://", 3) == 0 && url[scheme + 3] != '/';
+    return n <= URL_MAX && scheme_end && strncmp(scheme_end, "://", 3) == 0 && scheme_end[3] != '/';
 }
 
 int fetch_parse(const char *url, const struct fetch_rules *r, CURLU **out, struct err *e)
