@@ -81,6 +81,10 @@ MUST_CHECK int net_listen(struct net_server *s, const char *address, bool reuse,
  * descriptor stays the caller's. */
 MUST_CHECK int net_bind(const char *address, bool reuse, char *out, struct err *e);
 void net_listen_fd(struct net_server *s, int fd);
+/* Binds so many sockets to a TCP address, for net_bind and net_listen to take later, when the
+ * process may not do so itself; of any other address nothing. Main thread, before there are
+ * others; on failure the process is to end. */
+MUST_CHECK int net_reserve(const char *address, unsigned sockets, struct err *e);
 /* --- what stands before HTTP ---------------------------------------------------------------------
  */
 

@@ -34,18 +34,10 @@ static const struct cfg_key *dedup_keys(void)
     return keys;
 }
 
-const struct cfg_key *conf_keys(void)
+static const struct cfg_key *process_keys(void)
 {
-    static const char *const reload_words[] = { "watch", "signal", NULL };
-    static const struct cfg_key shutdown[] = {
-        { "delay", CFG_MSEC, 0, "5s", .flags = CFG_RELOAD,
-          .help = "After SIGTERM requests are still taken this long, while /readyz says 503." },
-        { "timeout", CFG_MSEC, sizeof(int64_t), "25s", .flags = CFG_RELOAD,
-          .help = "Then waiting requests and sinks' acknowledgements get this long." },
-        { 0 }
-    };
     static const char *const sandbox_words[] = { "auto", "strict", "off", NULL };
-    static const struct cfg_key process[] = {
+    static const struct cfg_key keys[] = {
         { "sandbox", CFG_ENUM, F(process.sandbox) - F(process), "auto", .words = sandbox_words,
           .help =
               "Landlock. `auto`: where the kernel has it, nothing is written but in the folders "
@@ -54,6 +46,23 @@ const struct cfg_key *conf_keys(void)
               "configuration names, and without Landlock it does not start." },
         { "core_dumps", CFG_BOOL, F(process.core_dumps) - F(process), "false",
           .help = "Whether a crash may leave a core file, with all secrets in it." },
+        { "user", CFG_STR, F(process.user) - F(process),
+          .help = "Started as root, it becomes this user for good, once this file, secrets and "
+                  "private keys are read and all addresses bound." },
+        { 0 }
+    };
+
+    return keys;
+}
+
+const struct cfg_key *conf_keys(void)
+{
+    static const char *const reload_words[] = { "watch", "signal", NULL };
+    static const struct cfg_key shutdown[] = {
+        { "delay", CFG_MSEC, 0, "5s", .flags = CFG_RELOAD,
+          .help = "After SIGTERM requests are still taken this long, while /readyz says 503." },
+        { "timeout", CFG_MSEC, sizeof(int64_t), "25s", .flags = CFG_RELOAD,
+          .help = "Then waiting requests and sinks' acknowledgements get this long." },
         { 0 }
     };
     static struct cfg_key keys[] = {
@@ -77,8 +86,7 @@ const struct cfg_key *conf_keys(void)
               "only on SIGHUP." },
         { "reload_interval", CFG_MSEC, F(reload_interval_ms), "10s", 100, 3600000,
           .flags = CFG_RELOAD, .help = "How often they are looked at." },
-        { "process", CFG_SECTION, F(process), .sub = process,
-          .help = "What the process gives up." },
+        { "process", CFG_SECTION, F(process), .help = "What the process gives up." },
         { "jobs", CFG_SECTION, F(jobs), .help = "What is known of jobs, and who waits for them." },
         { "retired_sinks", CFG_STRS, F(retired_sinks),
           .help = "Sinks that were taken out; their backlog goes to their dead letters." },
@@ -93,6 +101,7 @@ const struct cfg_key *conf_keys(void)
     join(keys, "dedup", dedup_keys());
     join(keys, "sources", source_cfg_keys())->sub_size = source_cfg_size();
     join(keys, "sinks", sink_cfg_keys());
+    join(keys, "process", process_keys());
     join(keys, "jobs", jobs_cfg_keys());
     return keys;
 }
@@ -253,7 +262,10 @@ static void check_all(struct conf *c, const struct cfg_node *root, struct err_li
                       struct err_list *warns)
 {
     const struct cfg_node *log = cfg_find(root, "log");
+    struct err e = ERR_INIT;
 
+    if (check_user(c->process.user, &e))
+        cfg_error(errs, entry(root, "process", "user"), "%s", e.text);
     find_proxies(c, root, errs);
     open_doors(c, root, errs);
     compile_sources(c, root, errs, warns);

@@ -366,7 +366,8 @@ unsigned intake_default_threads(void)
 
     if (!sched_getaffinity(0, sizeof set, &set))
         cores = (unsigned)CPU_COUNT(&set);
-    return quota && quota < cores ? quota : cores;
+    cores = quota && quota < cores ? quota : cores;
+    return MIN(cores, (unsigned)THREADS_MAX);
 }
 
 /* --- what is counted

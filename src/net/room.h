@@ -3,6 +3,7 @@
 #pragma once
 
 #include <event2/event_struct.h>
+#include <netdb.h>
 #include <sys/queue.h>
 
 #include "net.h"
@@ -120,3 +121,10 @@ bool request_grow(struct net_request *req, size_t cap);
 /* deadline.c */
 void deadline_tick(evutil_socket_t fd, short what, void *arg);
 int64_t deadline_of(const struct net_server *s, enum wait w);
+
+/* server.c: the caller frees *out with freeaddrinfo; and a socket that does not listen yet */
+MUST_CHECK int net_resolve(const char *address, struct addrinfo **out, struct err *e);
+MUST_CHECK int net_bind_tcp(const char *address, const struct addrinfo *ai, bool reuse,
+                            struct err *e);
+/* reserve.c: one that was bound ahead, now the caller's; or -1 */
+int net_reserved(const struct addrinfo *ai);

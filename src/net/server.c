@@ -185,7 +185,7 @@ static int bind_unix(const char *path, struct err *e)
 }
 
 /* "host:port" or "[v6]:port" */
-static int resolve(const char *address, struct addrinfo **out, struct err *e)
+int net_resolve(const char *address, struct addrinfo **out, struct err *e)
 {
     struct addrinfo hints = { .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM };
     const char *colon = strrchr(address, ':');
@@ -205,14 +205,10 @@ static int resolve(const char *address, struct addrinfo **out, struct err *e)
     return rc ? err_set(e, EXIT_BAD_CONFIG, "listen %s: %s", address, gai_strerror(rc)) : 0;
 }
 
-static int bind_tcp(const char *address, bool reuse, struct err *e)
+int net_bind_tcp(const char *address, const struct addrinfo *ai, bool reuse, struct err *e)
 {
-    struct addrinfo *ai = NULL;
-    int fd, one = 1;
+    int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
 
-    if (resolve(address, &ai, e) || !ai)
-        return -1;
-    fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0) {
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
         if (reuse)
@@ -220,13 +216,30 @@ static int bind_tcp(const char *address, bool reuse, struct err *e)
         if (ai->ai_family == AF_INET6)
             setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
     }
-    if (fd < 0 || bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, BACKLOG)) {
+    if (fd >= 0 && !bind(fd, ai->ai_addr, ai->ai_addrlen))
+        return fd;
+    err_errno(e, EXIT_TEMPORARY, "listen %s", address);
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static int listen_tcp(const char *address, bool reuse, struct err *e)
+{
+    struct addrinfo *ai = NULL;
+    int fd;
+
+    if (net_resolve(address, &ai, e))
+        return -1;
+    fd = net_reserved(ai);
+    if (fd < 0)
+        fd = net_bind_tcp(address, ai, reuse, e);
+    freeaddrinfo(ai);
+    if (fd >= 0 && listen(fd, BACKLOG)) {
         err_errno(e, EXIT_TEMPORARY, "listen %s", address);
-        if (fd >= 0)
-            close(fd);
+        close(fd);
         fd = -1;
     }
-    freeaddrinfo(ai);
     return fd;
 }
 
@@ -253,7 +266,7 @@ static void bound_text(int fd, const char *address, char *out)
 int net_bind(const char *address, bool reuse, char *out, struct err *e)
 {
     int fd =
-        !strncmp(address, "unix:", 5) ? bind_unix(address + 5, e) : bind_tcp(address, reuse, e);
+        !strncmp(address, "unix:", 5) ? bind_unix(address + 5, e) : listen_tcp(address, reuse, e);
 
     if (fd >= 0 && out)
         bound_text(fd, address, out);
