@@ -34,6 +34,7 @@ struct net_limits {
     /* Of one network; 0: as many as all. Counted together where servers share `places`, which stay
      * the same as long as the server lives. */
     uint32_t network_connections;
+    bool local_uncounted; /* neither is this machine */
     struct net_prefixes prefixes;
     struct rate_places *places;
     const struct address_nets *uncounted; /* proxies, behind which many are; may be NULL */

@@ -11,8 +11,6 @@
 #include "log.h"
 #include "room.h"
 
-#define WAITING_MAX 20000 /* records of one thread that the log or a sink has */
-
 static struct pending *pending_of(struct net_request *req)
 {
     return (struct pending *)(void *)req->extra;
@@ -192,6 +190,7 @@ static void let_go(struct intake_thread *t, struct pending *p, enum http_error e
     char *copy = p->copy;
 
     TAILQ_REMOVE(&t->waiting, p, waiting);
+    share_give(t, p);
     p->req->keep = false;
     if (e)
         refuse(t, p->req, e);
@@ -214,11 +213,12 @@ void intake_confirm(struct intake_thread *t, struct pending *p)
 }
 
 /* The sender has its 503 already; a repeat will be answered "duplicate". */
-static void forget(struct pending *p)
+static void forget(struct intake_thread *t, struct pending *p)
 {
     struct asked *asked = p->asked;
     char *copy = p->copy;
 
+    share_give(t, p);
     net_request_release(p->req);
     free(copy);
     free(asked);
@@ -243,7 +243,7 @@ static void on_logged(struct msg *m, void *self)
     else if (p->asked && a->result != WAL_FAILED) /* else it may be on the disk */
         replicas_refused(t, p);
     if (p->timed_out)
-        forget(p);
+        forget(t, p);
     else if (!wait)
         let_go(t, p, e);
 }
@@ -433,7 +433,7 @@ static void on_request(struct net_request *req, void *arg)
         refuse(t, req, HTTP_ERR_BACKLOG_FULL);
     else if (p->guard && !guard_rate(p->guard, &p->stats->rate))
         refuse(t, req, HTTP_ERR_RATE_LIMITED);
-    else if (t->waiting_n + t->parked_n >= WAITING_MAX)
+    else if (!share_take(t, req, p))
         refuse(t, req, HTTP_ERR_OVERLOADED);
     else
         submit(t, req, plan, now_ms);

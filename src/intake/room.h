@@ -18,6 +18,7 @@ struct stats_part { /* one thread's, a cache line of its own */
     struct counter duplicates, other_body;
     struct counter rejected[VERDICTS], codes[CODES];
     _Atomic int64_t last_ms, skew_ms;
+    uint32_t waiting; /* requests that have a seat; of no interest to other threads */
 };
 
 /* One refusal: facts, put into words only when somebody asks. */
@@ -61,6 +62,7 @@ struct pending { /* embedded in net_request.extra */
     enum { AT_LOG, AT_SINK, AT_REPLICAS } stage; /* who has it */
     bool ack_broker, timed_out;
     size_t sink, place;  /* AT_SINK: which one, and where in its heap */
+    int64_t seat;        /* of its network, among those who wait; -1: none */
     struct asked *asked; /* its claim, where several replicas share one index */
 };
 TAILQ_HEAD(pending_list, pending);
@@ -87,7 +89,9 @@ struct intake_thread {
     size_t waiting_n;            /* the log has, answered or not */
     struct sink_queue *queues;   /* one a sink */
     size_t parked_n;             /* in all of them, or asking the other replicas */
-    struct claims *claims;       /* NULL: there are no others */
+    size_t seats;                /* for all who wait, here or there */
+    struct rate_places *networks_waiting;
+    struct claims *claims; /* NULL: there are no others */
     struct source_event ev;
     struct histogram ack_seconds;
     _Atomic int64_t turned_ms;
@@ -127,6 +131,14 @@ void guard_peer(const struct intake_thread *t, const struct net_request *req, st
 enum http_error guard_head(struct intake_thread *t, struct net_request *req,
                            const struct intake_guard *g, enum verdict *why);
 bool guard_rate(const struct intake_guard *g, struct rate_bucket *bucket);
+
+/* share.c: who may wait */
+void share_start(struct intake_thread *t);
+void share_stop(struct intake_thread *t);
+void share_configure(struct intake_thread *t, uint32_t connections);
+/* False: this source or network has its share, or all seats are taken. Else share_give is due. */
+bool share_take(struct intake_thread *t, const struct net_request *req, struct pending *p);
+void share_give(struct intake_thread *t, struct pending *p);
 
 extern const struct net_handler intake_handler;
 /* Answers those that have waited until now; their records stay with the log. */

@@ -4,6 +4,7 @@
 
 #include <event2/event_struct.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/queue.h>
 
 #include "net.h"
@@ -106,6 +107,15 @@ void greet_fail(struct net_conn *c, enum net_handshake how, const char *why);
 bool conn_takes_place(struct net_conn *c, const struct net_peer *p);
 
 /* peer.c */
+struct net_address { /* as the kernel tells it */
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a;
+    socklen_t n;
+};
+void net_peer_at(const struct net_address *at, struct net_peer *out);
 void net_peer_of(int fd, struct net_peer *out);
 
 /* proxy.c: a PROXY header, version 1 or 2. The bytes of the header once it is whole, 0 while it is

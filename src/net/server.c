@@ -43,7 +43,8 @@ bool conn_takes_place(struct net_conn *c, const struct net_peer *p)
 {
     const struct net_limits *l = &c->server->limits;
 
-    if (!l->network_connections || (l->uncounted && address_in(l->uncounted, p)))
+    if (!l->network_connections || (l->uncounted && address_in(l->uncounted, p)) ||
+        (l->local_uncounted && address_is_local(p)))
         return true;
     c->place = rate_places_take(l->places, p, &l->prefixes, l->network_connections);
     return c->place >= 0;
@@ -90,7 +91,7 @@ static void pause_accepting(struct net_server *s, int error)
 }
 
 /* Behind a PROXY header another address counts: greet.c asks again. */
-static void take_in(struct listener *l, int fd)
+static void take_in(struct listener *l, int fd, const struct net_address *from)
 {
     static struct log_limit limit;
     struct net_server *s = l->server;
@@ -100,7 +101,7 @@ static void take_in(struct listener *l, int fd)
 
     if (!s->limits.network_connections && !l->door.proxy)
         return;
-    net_peer_of(fd, &p);
+    net_peer_at(from, &p);
     if (l->door.proxy) {
         if (l->door.from && l->door.from->n && !address_in(l->door.from, &p))
             greet_fail(c, HANDSHAKE_PROXY, "not from a trusted proxy");
@@ -123,7 +124,8 @@ static void on_accept(evutil_socket_t fd, short what UNUSED, void *arg)
     struct net_server *s = l->server;
 
     for (int i = 0; i < ACCEPTS; i++) {
-        int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct net_address from = { .n = sizeof from.a };
+        int client = accept4(fd, &from.a.any, &from.n, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (client < 0) {
             if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED && errno != EPROTO)
                 pause_accepting(s, errno);
@@ -132,7 +134,7 @@ static void on_accept(evutil_socket_t fd, short what UNUSED, void *arg)
         if (s->conns >= s->limits.connections)
             turn_away(l, client);
         else
-            take_in(l, client);
+            take_in(l, client, &from);
     }
 }
 
