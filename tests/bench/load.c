@@ -123,7 +123,9 @@ static void sign(uint64_t number, char out[SIGNATURE])
 
 static void sign_ahead(void)
 {
-    signed_ahead = MIN(opt.count, (uint64_t)(opt.seconds * AHEAD_PER_SECOND));
+    double each_second = opt.rate ? opt.rate : AHEAD_PER_SECOND;
+
+    signed_ahead = MIN(opt.count, (uint64_t)(opt.seconds * each_second));
     if (opt.count != UINT64_MAX)
         signed_ahead = opt.count;
     signatures = xcalloc(signed_ahead + 1, sizeof *signatures);

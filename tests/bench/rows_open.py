@@ -113,7 +113,7 @@ def attack(port):
     try:
         slow.stdout.readline()
         forged = subprocess.Popen(list(map(str, [*on_core(LOAD), os.path.join(TOOLS, 'load'), *load_command(
-            port, CONNECTIONS, '-r', FORGED, seconds=3600, secret=OTHER_SECRET, status=401)])), stdout=subprocess.DEVNULL)
+            port, CONNECTIONS, '-r', FORGED, seconds=60, secret=OTHER_SECRET, status=401)])), stdout=subprocess.DEVNULL)
         yield
     finally:
         for p in (slow, forged):
