@@ -30,7 +30,7 @@ int net_reserve(const char *address, unsigned sockets, struct err *e)
 
     if (!strncmp(address, "unix:", 5))
         return 0;
-    if (net_resolve(address, &ai, e))
+    if (net_resolve(address, &ai, e) || !ai)
         return -1;
     for (unsigned i = 0; i < sockets && !rc && !is_chosen(ai->ai_addr); i++) {
         struct reserved *r = xcalloc(1, sizeof *r);

@@ -231,7 +231,7 @@ static int listen_tcp(const char *address, bool reuse, struct err *e)
     struct addrinfo *ai = NULL;
     int fd;
 
-    if (net_resolve(address, &ai, e))
+    if (net_resolve(address, &ai, e) || !ai)
         return -1;
     fd = net_reserved(ai);
     if (fd < 0)
