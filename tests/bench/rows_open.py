@@ -8,12 +8,11 @@ import ssl
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 from certs import Authority
 from client import signed
-from lab import LOAD, ROOT, ROUNDS, TOOLS, Nginx, Server, against, load, load_command, on_core, settle, settled_memory, until, utilisation
+from lab import LOAD, ROOT, ROUNDS, TOOLS, Nginx, Server, against, folder, load, load_command, on_core, settle, settled_memory, until, utilisation
 from rows_memory import IDLE, connect_idle
 from rows_requests import OTHER_SECRET
 
@@ -25,7 +24,9 @@ GOOD = 2000  # a second, over 16 connections
 
 @functools.cache
 def certificate():
-    return Authority(tempfile.mkdtemp(prefix='hookline-bench-')).issue('server')
+    path = folder('certificates')
+    os.makedirs(path)
+    return Authority(path).issue('server')
 
 
 @functools.cache
