@@ -19,6 +19,7 @@ MUST_CHECK int address_net_parse(struct span text, struct address_net *out, stru
 MUST_CHECK int address_nets_init(struct address_nets *out, const struct cfg_strs *texts,
                                  struct err *e);
 void address_nets_close(struct address_nets *nets);
+bool address_is_local(const struct net_peer *p); /* this machine: loopback, a Unix socket */
 bool address_in(const struct address_nets *nets, const struct net_peer *p);
 /* An address without port; IPv4 inside IPv6 becomes IPv4. */
 bool address_parse(struct span text, struct net_peer *out);

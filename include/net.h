@@ -34,6 +34,7 @@ struct net_limits {
     /* Of one network; 0: as many as all. Counted together where servers share `places`, which stay
      * the same as long as the server lives. */
     uint32_t network_connections;
+    bool local_uncounted; /* neither is this machine */
     struct net_prefixes prefixes;
     struct rate_places *places;
     const struct address_nets *uncounted; /* proxies, behind which many are; may be NULL */
@@ -82,6 +83,10 @@ MUST_CHECK int net_listen(struct net_server *s, const char *address, bool reuse,
  * descriptor stays the caller's. */
 MUST_CHECK int net_bind(const char *address, bool reuse, char *out, struct err *e);
 void net_listen_fd(struct net_server *s, int fd);
+/* Binds so many sockets to a TCP address, for net_bind and net_listen to take later, when the
+ * process may not do so itself; of any other address nothing. Main thread, before there are
+ * others; on failure the process is to end. */
+MUST_CHECK int net_reserve(const char *address, unsigned sockets, struct err *e);
 /* --- what stands before HTTP ---------------------------------------------------------------------
  */
 

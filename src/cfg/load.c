@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Nodes into structs by their tables. The table decides the type: `country: NO` stays a string. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -119,10 +120,12 @@ static void read_secret_file(const struct cfg_node *n, struct cfg_secret *s, str
 
     while (fd >= 0 && (got = read(fd, piece, sizeof piece)) > 0 && b.n < 65536)
         buf_add(&b, piece, (size_t)got);
+    if (got < 0)
+        cfg_error(errs, n, "the secret's file %s cannot be read: %s", n->text,
+                  strerrordesc_np(errno));
     if (fd >= 0)
         close(fd);
     if (got < 0) {
-        cfg_error(errs, n, "the secret's file %s cannot be read", n->text);
         buf_free(&b);
         return;
     }

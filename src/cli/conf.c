@@ -70,11 +70,10 @@ static const struct cfg_key *shutdown_keys(void)
     return keys;
 }
 
-const struct cfg_key *conf_keys(void)
+static const struct cfg_key *process_keys(void)
 {
-    static const char *const reload_words[] = { "watch", "signal", NULL };
     static const char *const sandbox_words[] = { "auto", "strict", "off", NULL };
-    static const struct cfg_key process[] = {
+    static const struct cfg_key keys[] = {
         { "sandbox", CFG_ENUM, F(process.sandbox) - F(process), "auto", .words = sandbox_words,
           .help =
               "Landlock. `auto`: where the kernel has it, nothing is written but in the folders "
@@ -83,8 +82,18 @@ const struct cfg_key *conf_keys(void)
               "configuration names, and without Landlock it does not start." },
         { "core_dumps", CFG_BOOL, F(process.core_dumps) - F(process), "false",
           .help = "Whether a crash may leave a core file, with all secrets in it." },
+        { "user", CFG_STR, F(process.user) - F(process),
+          .help = "Started as root, it becomes this user for good, once this file, secrets and "
+                  "private keys are read and all addresses bound." },
         { 0 }
     };
+
+    return keys;
+}
+
+const struct cfg_key *conf_keys(void)
+{
+    static const char *const reload_words[] = { "watch", "signal", NULL };
     static struct cfg_key keys[] = {
         { "listen", CFG_LIST, F(listen), "0.0.0.0:8080", .sub_size = sizeof(struct net_listen_cfg),
           .help = "Where senders connect; one or a list. An address alone is enough." },
@@ -106,8 +115,7 @@ const struct cfg_key *conf_keys(void)
               "only on SIGHUP." },
         { "reload_interval", CFG_MSEC, F(reload_interval_ms), "10s", 100, 3600000,
           .flags = CFG_RELOAD, .help = "How often they are looked at." },
-        { "process", CFG_SECTION, F(process), .sub = process,
-          .help = "What the process gives up." },
+        { "process", CFG_SECTION, F(process), .help = "What the process gives up." },
         { "jobs", CFG_SECTION, F(jobs), .help = "What is known of jobs, and who waits for them." },
         { "logging", CFG_SECTION, F(logging), .help = "Lines on stderr, and the access log." },
         { "tracing", CFG_SECTION, F(tracing), .help = "W3C Trace Context, and OpenTelemetry." },
@@ -125,6 +133,7 @@ const struct cfg_key *conf_keys(void)
     join(keys, "dedup", dedup_keys());
     join(keys, "sources", source_cfg_keys())->sub_size = source_cfg_size();
     join(keys, "sinks", sink_cfg_keys());
+    join(keys, "process", process_keys());
     join(keys, "jobs", jobs_cfg_keys());
     join(keys, "logging", logging_keys());
     join(keys, "tracing", otlp_cfg_keys());
@@ -288,7 +297,10 @@ static void check_all(struct conf *c, const struct cfg_node *root, struct err_li
                       struct err_list *warns)
 {
     const struct cfg_node *log = cfg_find(root, "log");
+    struct err e = ERR_INIT;
 
+    if (check_user(c->process.user, &e))
+        cfg_error(errs, entry(root, "process", "user"), "%s", e.text);
     find_proxies(c, root, errs);
     open_doors(c, root, errs);
     compile_sources(c, root, errs, warns);

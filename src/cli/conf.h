@@ -20,6 +20,7 @@ struct conf {
     struct {
         int sandbox; /* enum conf_sandbox */
         bool core_dumps;
+        char *user;
     } process;
     struct {
         int64_t delay_ms, timeout_ms;
@@ -50,3 +51,5 @@ struct conf *conf_load(const char *file, const char *text, struct err_list *errs
 void conf_free(struct conf *c);
 /* Prints each error on a line of its own to stderr. */
 void conf_complain(const struct err_list *errs, const char *prefix);
+/* privileges.c: whether there is such a user of process.user; NULL is none. */
+MUST_CHECK int check_user(const char *name, struct err *e);

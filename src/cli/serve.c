@@ -547,7 +547,7 @@ int cmd_serve(int argc, char **argv)
     err_list_free(&errs);
     if (!s.conf)
         return EXIT_BAD_CONFIG;
-    rc = harden(s.conf, &s.err) ? (int)s.err.code : run(&s);
+    rc = become_user(s.conf, s.drain, &s.err) || harden(s.conf, &s.err) ? (int)s.err.code : run(&s);
     if (rc && s.err.text[0] && !s.base)
         fprintf(stderr, "hookline serve: %s\n", s.err.text);
     if (s.conf != s.boot)

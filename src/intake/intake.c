@@ -28,8 +28,8 @@ const struct cfg_key *intake_limits_keys(void)
           .help = "How many may come at once after a pause; 0: ten seconds' worth." },
         { "connections", CFG_INT, N(connections), "0", 0, 1000000, .flags = CFG_RELOAD,
           .help =
-              "Connections at a time; more get 503. 0: as many as all together. Trusted proxies "
-              "are not counted." },
+              "Connections at a time; more get 503. 0: half of all, but for this machine itself. "
+              "Trusted proxies are not counted." },
         { "ipv4_prefix", CFG_INT, N(ipv4_prefix), "32", 8, 32, .flags = CFG_RELOAD,
           .help = "How many bits of an IPv4 address make a network." },
         { "ipv6_prefix", CFG_INT, N(ipv6_prefix), "64", 16, 128, .flags = CFG_RELOAD,
@@ -84,7 +84,9 @@ static void make_limits(const struct intake *in, const struct intake_conf *conf,
         .idle_timeout_ms = cfg->idle_timeout_ms,
         .reply_timeout_ms = 10000,
         .pipeline = 32,
-        .network_connections = (uint32_t)cfg->per_network.connections,
+        .network_connections = cfg->per_network.connections ? (uint32_t)cfg->per_network.connections
+                                                            : MAX(all / 2, 1u),
+        .local_uncounted = !cfg->per_network.connections,
         .prefixes = { (uint8_t)cfg->per_network.ipv4_prefix,
                       (uint8_t)cfg->per_network.ipv6_prefix },
         .places = in->places,
@@ -157,6 +159,8 @@ static void thread_init(struct intake *in, unsigned number, const struct intake_
     event_assign(&t->tick, t->base, -1, EV_PERSIST, on_tick, t);
     event_add(&t->tick, &tick);
     traced_start(t);
+    share_start(t);
+    share_configure(t, limits.connections);
     broker_start(t);
     replicas_start(t);
 }
@@ -208,6 +212,7 @@ static void close_all(struct intake *in)
             continue;
         }
         net_server_free(t->server);
+        share_stop(t);
         claims_free(t->claims);
         event_del(&t->inbox_ev);
         event_del(&t->tick);
@@ -300,6 +305,7 @@ static void on_publish(struct msg *m, void *self)
     replicas_configure(t);
     make_limits(t->in, c->conf, &limits);
     net_set_limits(t->server, &limits);
+    share_configure(t, limits.connections);
     set_doors(t);
     acknowledge(t->in);
 }
@@ -369,7 +375,8 @@ unsigned intake_default_threads(void)
 
     if (!sched_getaffinity(0, sizeof set, &set))
         cores = (unsigned)CPU_COUNT(&set);
-    return quota && quota < cores ? quota : cores;
+    cores = quota && quota < cores ? quota : cores;
+    return MIN(cores, (unsigned)THREADS_MAX);
 }
 
 /* --- what is counted

@@ -11,8 +11,6 @@
 #include "log.h"
 #include "room.h"
 
-#define WAITING_MAX 20000 /* records of one thread that the log or a sink has */
-
 static void refuse(struct intake_thread *t, struct net_request *req, enum http_error e)
 {
     answered(t, req, http_error(e)->status, http_error(e)->code);
@@ -189,6 +187,7 @@ static void let_go(struct intake_thread *t, struct pending *p, enum http_error e
     char *copy = p->copy;
 
     TAILQ_REMOVE(&t->waiting, p, waiting);
+    share_give(t, p);
     p->req->keep = false;
     if (e)
         refuse(t, p->req, e);
@@ -211,11 +210,12 @@ void intake_confirm(struct intake_thread *t, struct pending *p)
 }
 
 /* The sender has its 503 already; a repeat will be answered "duplicate". */
-static void forget(struct pending *p)
+static void forget(struct intake_thread *t, struct pending *p)
 {
     struct asked *asked = p->asked;
     char *copy = p->copy;
 
+    share_give(t, p);
     net_request_release(p->req);
     free(copy);
     free(asked);
@@ -242,7 +242,7 @@ static void on_logged(struct msg *m, void *self)
     else if (p->asked && a->result != WAL_FAILED) /* else it may be on the disk */
         replicas_refused(t, p);
     if (p->timed_out)
-        forget(p);
+        forget(t, p);
     else if (!wait)
         let_go(t, p, e);
 }
@@ -439,7 +439,7 @@ static void on_request(struct net_request *req, void *arg)
         refuse(t, req, HTTP_ERR_BACKLOG_FULL);
     else if (p->guard && !guard_rate(p->guard, &p->stats->rate))
         refuse(t, req, HTTP_ERR_RATE_LIMITED);
-    else if (t->waiting_n + t->parked_n >= WAITING_MAX)
+    else if (!share_take(t, req, p))
         refuse(t, req, HTTP_ERR_OVERLOADED);
     else
         submit(t, req, plan, now_ms);

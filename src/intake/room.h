@@ -18,6 +18,7 @@ struct stats_part { /* one thread's, a cache line of its own */
     struct counter duplicates, other_body;
     struct counter rejected[VERDICTS], codes[CODES];
     _Atomic int64_t last_ms, skew_ms;
+    uint32_t waiting; /* requests that have a seat; of no interest to other threads */
 };
 
 /* One refusal: facts, put into words only when somebody asks. */
@@ -67,6 +68,7 @@ struct pending { /* embedded in net_request.extra */
     uint8_t parent[8];    /* the span that came with the request, where `spans` */
     int64_t submitted_us; /* where `spans` */
     size_t sink, place;   /* AT_SINK: which one, and where in its heap */
+    int64_t seat;        /* of its network, among those who wait; -1: none */
     struct asked *asked;  /* its claim, where several replicas share one index */
 };
 TAILQ_HEAD(pending_list, pending);
@@ -93,7 +95,9 @@ struct intake_thread {
     size_t waiting_n;            /* the log has, answered or not */
     struct sink_queue *queues;   /* one a sink */
     size_t parked_n;             /* in all of them, or asking the other replicas */
-    struct claims *claims;       /* NULL: there are no others */
+    size_t seats;                /* for all who wait, here or there */
+    struct rate_places *networks_waiting;
+    struct claims *claims; /* NULL: there are no others */
     struct source_event ev;
     struct histogram ack_seconds;
     uint64_t random[2];     /* traced.c */
@@ -149,6 +153,14 @@ void guard_peer(const struct intake_thread *t, const struct net_request *req, st
 enum http_error guard_head(struct intake_thread *t, struct net_request *req,
                            const struct intake_guard *g, enum verdict *why);
 bool guard_rate(const struct intake_guard *g, struct rate_bucket *bucket);
+
+/* share.c: who may wait */
+void share_start(struct intake_thread *t);
+void share_stop(struct intake_thread *t);
+void share_configure(struct intake_thread *t, uint32_t connections);
+/* False: this source or network has its share, or all seats are taken. Else share_give is due. */
+bool share_take(struct intake_thread *t, const struct net_request *req, struct pending *p);
+void share_give(struct intake_thread *t, struct pending *p);
 
 extern const struct net_handler intake_handler;
 /* Answers those that have waited until now; their records stay with the log. */

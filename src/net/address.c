@@ -84,6 +84,14 @@ void address_nets_close(struct address_nets *nets)
     *nets = (struct address_nets){ NULL, 0 };
 }
 
+bool address_is_local(const struct net_peer *p)
+{
+    static const uint8_t v6[16] = { [15] = 1 };
+
+    return p->family == AF_UNIX || (p->family == AF_INET && p->address[0] == 127) ||
+           (p->family == AF_INET6 && !memcmp(p->address, v6, sizeof v6));
+}
+
 bool address_in(const struct address_nets *nets, const struct net_peer *p)
 {
     for (size_t i = 0; i < nets->n; i++)

@@ -1,29 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who is at the other end: by the socket, or by the PROXY header that came first. */
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "room.h"
 
+void net_peer_at(const struct net_address *at, struct net_peer *out)
+{
+    *out = (struct net_peer){ .family = at->a.any.sa_family };
+    if (out->family == AF_INET)
+        memcpy(out->address, &at->a.v4.sin_addr, sizeof at->a.v4.sin_addr);
+    else if (out->family == AF_INET6)
+        memcpy(out->address, &at->a.v6.sin6_addr, sizeof at->a.v6.sin6_addr);
+}
+
 void net_peer_of(int fd, struct net_peer *out)
 {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } a = { .v6 = { 0 } };
-    socklen_t n = sizeof a;
+    struct net_address at = { .n = sizeof at.a };
 
-    *out = (struct net_peer){ .family = AF_UNSPEC };
-    if (getpeername(fd, &a.any, &n))
-        return;
-    out->family = a.any.sa_family;
-    if (out->family == AF_INET)
-        memcpy(out->address, &a.v4.sin_addr, sizeof a.v4.sin_addr);
-    else if (out->family == AF_INET6)
-        memcpy(out->address, &a.v6.sin6_addr, sizeof a.v6.sin6_addr);
+    if (getpeername(fd, &at.a.any, &at.n))
+        *out = (struct net_peer){ .family = AF_UNSPEC };
+    else
+        net_peer_at(&at, out);
 }
 
 void net_peer(const struct net_request *req, struct net_peer *out)

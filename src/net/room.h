@@ -3,6 +3,8 @@
 #pragma once
 
 #include <event2/event_struct.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <sys/queue.h>
 
 #include "net.h"
@@ -106,6 +108,15 @@ void greet_fail(struct net_conn *c, enum net_handshake how, const char *why);
 bool conn_takes_place(struct net_conn *c, const struct net_peer *p);
 
 /* peer.c */
+struct net_address { /* as the kernel tells it */
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a;
+    socklen_t n;
+};
+void net_peer_at(const struct net_address *at, struct net_peer *out);
 void net_peer_of(int fd, struct net_peer *out);
 
 /* proxy.c: a PROXY header, version 1 or 2. The bytes of the header once it is whole, 0 while it is
@@ -121,3 +132,10 @@ bool request_grow(struct net_request *req, size_t cap);
 /* deadline.c */
 void deadline_tick(evutil_socket_t fd, short what, void *arg);
 int64_t deadline_of(const struct net_server *s, enum wait w);
+
+/* server.c: the caller frees *out with freeaddrinfo; and a socket that does not listen yet */
+MUST_CHECK int net_resolve(const char *address, struct addrinfo **out, struct err *e);
+MUST_CHECK int net_bind_tcp(const char *address, const struct addrinfo *ai, bool reuse,
+                            struct err *e);
+/* reserve.c: one that was bound ahead, now the caller's; or -1 */
+int net_reserved(const struct addrinfo *ai);

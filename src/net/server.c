@@ -45,7 +45,8 @@ bool conn_takes_place(struct net_conn *c, const struct net_peer *p)
 {
     const struct net_limits *l = &c->server->limits;
 
-    if (!l->network_connections || (l->uncounted && address_in(l->uncounted, p)))
+    if (!l->network_connections || (l->uncounted && address_in(l->uncounted, p)) ||
+        (l->local_uncounted && address_is_local(p)))
         return true;
     c->place = rate_places_take(l->places, p, &l->prefixes, l->network_connections);
     return c->place >= 0;
@@ -92,7 +93,7 @@ static void pause_accepting(struct net_server *s, int error)
 }
 
 /* Behind a PROXY header another address counts: greet.c asks again. */
-static void take_in(struct listener *l, int fd)
+static void take_in(struct listener *l, int fd, const struct net_address *from)
 {
     static struct log_limit limit;
     struct net_server *s = l->server;
@@ -102,7 +103,7 @@ static void take_in(struct listener *l, int fd)
 
     if (!s->limits.network_connections && !l->door.proxy)
         return;
-    net_peer_of(fd, &p);
+    net_peer_at(from, &p);
     if (l->door.proxy) {
         if (l->door.from && l->door.from->n && !address_in(l->door.from, &p))
             greet_fail(c, HANDSHAKE_PROXY, "not from a trusted proxy");
@@ -125,7 +126,8 @@ static void on_accept(evutil_socket_t fd, short what UNUSED, void *arg)
     struct net_server *s = l->server;
 
     for (int i = 0; i < ACCEPTS; i++) {
-        int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct net_address from = { .n = sizeof from.a };
+        int client = accept4(fd, &from.a.any, &from.n, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (client < 0) {
             if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED && errno != EPROTO)
                 pause_accepting(s, errno);
@@ -134,7 +136,7 @@ static void on_accept(evutil_socket_t fd, short what UNUSED, void *arg)
         if (s->conns >= s->limits.connections)
             turn_away(l, client);
         else
-            take_in(l, client);
+            take_in(l, client, &from);
     }
 }
 
@@ -187,7 +189,7 @@ static int bind_unix(const char *path, struct err *e)
 }
 
 /* "host:port" or "[v6]:port" */
-static int resolve(const char *address, struct addrinfo **out, struct err *e)
+int net_resolve(const char *address, struct addrinfo **out, struct err *e)
 {
     struct addrinfo hints = { .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM };
     const char *colon = strrchr(address, ':');
@@ -207,14 +209,10 @@ static int resolve(const char *address, struct addrinfo **out, struct err *e)
     return rc ? err_set(e, EXIT_BAD_CONFIG, "listen %s: %s", address, gai_strerror(rc)) : 0;
 }
 
-static int bind_tcp(const char *address, bool reuse, struct err *e)
+int net_bind_tcp(const char *address, const struct addrinfo *ai, bool reuse, struct err *e)
 {
-    struct addrinfo *ai = NULL;
-    int fd, one = 1;
+    int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
 
-    if (resolve(address, &ai, e) || !ai)
-        return -1;
-    fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0) {
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
         if (reuse)
@@ -222,13 +220,30 @@ static int bind_tcp(const char *address, bool reuse, struct err *e)
         if (ai->ai_family == AF_INET6)
             setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
     }
-    if (fd < 0 || bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, BACKLOG)) {
+    if (fd >= 0 && !bind(fd, ai->ai_addr, ai->ai_addrlen))
+        return fd;
+    err_errno(e, EXIT_TEMPORARY, "listen %s", address);
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static int listen_tcp(const char *address, bool reuse, struct err *e)
+{
+    struct addrinfo *ai = NULL;
+    int fd;
+
+    if (net_resolve(address, &ai, e) || !ai)
+        return -1;
+    fd = net_reserved(ai);
+    if (fd < 0)
+        fd = net_bind_tcp(address, ai, reuse, e);
+    freeaddrinfo(ai);
+    if (fd >= 0 && listen(fd, BACKLOG)) {
         err_errno(e, EXIT_TEMPORARY, "listen %s", address);
-        if (fd >= 0)
-            close(fd);
+        close(fd);
         fd = -1;
     }
-    freeaddrinfo(ai);
     return fd;
 }
 
@@ -255,7 +270,7 @@ static void bound_text(int fd, const char *address, char *out)
 int net_bind(const char *address, bool reuse, char *out, struct err *e)
 {
     int fd =
-        !strncmp(address, "unix:", 5) ? bind_unix(address + 5, e) : bind_tcp(address, reuse, e);
+        !strncmp(address, "unix:", 5) ? bind_unix(address + 5, e) : listen_tcp(address, reuse, e);
 
     if (fd >= 0 && out)
         bound_text(fd, address, out);

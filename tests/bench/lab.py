@@ -91,13 +91,14 @@ class Pinned:
 class Server(Pinned, Hookline):
     """hookline with one intake thread on core 0 and the default settings of its log."""
 
-    def __init__(self, name, sinks='', source='', limits=''):
+    def __init__(self, name, sinks='', source='', limits='', tls=None):
         self.log, self.source, self.limits = folder(name), source, limits
+        self.tls = tls and f', tls: {{ cert: "{tls[0]}", key: "{tls[1]}" }}'
         super().__init__(sinks)
 
     def write_config(self, sinks='', extra='', sources=None):
         with open(self.config, 'w') as f:
-            f.write(f"""listen: 127.0.0.1:{self.port}
+            f.write(f"""listen: {{ address: "127.0.0.1:{self.port}"{self.tls or ""} }}
 admin: {{ listen: 127.0.0.1:{self.admin} }}
 threads: 1
 shutdown: {{ delay: 0s, timeout: 20s }}
@@ -113,17 +114,22 @@ sources:
 
 
 class Nginx(Pinned, Process):
-    """`return 200` with one worker: the cheapest answer that a server gives. It reads the body and drops it."""
+    """`return 200` with one worker: the cheapest answer that a server gives. It reads the body and drops it. With
+    a certificate and its key it speaks TLS."""
+
+    def __init__(self, tls=None):
+        super().__init__()
+        self.ssl, self.tls = ('ssl', f'ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]}; ssl_protocols TLSv1.2 TLSv1.3;') if tls else ('', '')
 
     def start(self):
         self.port = free_port()
         conf = os.path.join(self.dir, 'nginx.conf')
         with open(conf, 'w') as f:
             f.write(f"""worker_processes 1; daemon off; pid {self.dir}/nginx.pid; error_log /dev/null;
-events {{ worker_connections 2048; }}
+events {{ worker_connections 4096; }}
 http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {self.dir}/b; proxy_temp_path {self.dir}/p;
 fastcgi_temp_path {self.dir}/f; uwsgi_temp_path {self.dir}/u; scgi_temp_path {self.dir}/s;
-server {{ listen 127.0.0.1:{self.port}; location / {{ return 200 "ok"; }} }} }}
+server {{ listen 127.0.0.1:{self.port} {self.ssl}; {self.tls} location / {{ return 200 "ok"; }} }} }}
 """)
         self.spawn(['nginx', '-c', conf], 'log')
         until('nginx', lambda: socket.create_connection(('127.0.0.1', self.port), 1).close() or True)
@@ -146,9 +152,13 @@ class Kafka(Pinned, servers.Kafka):
     core = LOAD
 
 
-def load(port, connections, seconds=None, count=None, server=None, secret=SECRET, status=200):
+def load_command(port, connections, *more, seconds=None, count=None, secret=SECRET, status=200):
+    return ['-p', port, '-c', connections, '-s', secret, '-a', status, *(['-n', count] if count else ['-t', seconds or SECONDS]), *more]
+
+
+def load(port, connections, *more, server=None, status=200, **settings):
     """One run of the load: what it printed, and the processor time of the server's pid meanwhile."""
-    args = ['-p', port, '-c', connections, '-s', secret, '-a', status, *(['-n', count] if count else ['-t', seconds or SECONDS])]
+    args = load_command(port, connections, *more, status=status, **settings)
     before = cpu_seconds(server) if server else 0
     out = tool('load', *args, core=LOAD)
     if out['bad']:

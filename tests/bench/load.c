@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* load -p PORT -c CONNECTIONS (-t SECONDS | -n COUNT) [-s SECRET] [-a STATUS]: signed POSTs of
- * 600-byte bodies over kept connections, one request in flight on each; prints one JSON object.
+/* load -p PORT -c CONNECTIONS (-t SECONDS | -n COUNT) [-s SECRET] [-a STATUS] [-T] [-f] [-r RATE]:
+ * signed POSTs of 600-byte bodies over kept connections, one request in flight on each; prints one
+ * JSON object. -T: over TLS 1.3. -f: each over a fresh connection, ended by a reset, which leaves
+ * no port behind, and with -T a whole handshake. -r: so many a second, each at its time: one that
+ * is late because all before it were has waited since then.
  *
  * It shares the machine with what it measures, so it must cost less than any server: one thread,
  * epoll, one send and one recv a request. Signatures are made before the clock starts; all requests
@@ -10,6 +13,9 @@
  * counted in `answered`, not in `rate`. */
 #include <arpa/inet.h>
 #include <err.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -32,6 +38,8 @@
 
 struct conn {
     int fd;
+    SSL *tls;
+    bool ready; /* nothing of a handshake is missing */
     size_t have;
     int64_t since_us;
     char in[ANSWER_MAX];
@@ -48,14 +56,19 @@ static struct {
 
 static struct {
     int port, connections;
-    double seconds;
+    double seconds, rate;
     uint64_t count;
+    bool fresh;
+    SSL_CTX *tls;
     struct crypto_hmac *key;
     const char *status;
 } opt = { .connections = 1, .count = UINT64_MAX, .status = "200" };
 
 static char (*signatures)[SIGNATURE];
-static uint64_t signed_ahead, sent, answered, bad;
+static uint64_t signed_ahead, begun, sent, answered, bad;
+static struct conn **idle;
+static int idle_n, ep;
+static int64_t start_us;
 static uint32_t *samples;
 
 static void put_digits(char *at, size_t n, uint64_t v)
@@ -110,7 +123,9 @@ static void sign(uint64_t number, char out[SIGNATURE])
 
 static void sign_ahead(void)
 {
-    signed_ahead = MIN(opt.count, (uint64_t)(opt.seconds * AHEAD_PER_SECOND));
+    double each_second = opt.rate ? opt.rate : AHEAD_PER_SECOND;
+
+    signed_ahead = MIN(opt.count, (uint64_t)(opt.seconds * each_second));
     if (opt.count != UINT64_MAX)
         signed_ahead = opt.count;
     signatures = xcalloc(signed_ahead + 1, sizeof *signatures);
@@ -118,7 +133,7 @@ static void sign_ahead(void)
         sign(i, signatures[i]);
 }
 
-static void send_next(struct conn *c, int64_t now_us)
+static void send_next(struct conn *c)
 {
     if (sent < signed_ahead) {
         number_request(sent);
@@ -128,17 +143,24 @@ static void send_next(struct conn *c, int64_t now_us)
     }
     sent++;
     c->have = 0;
-    c->since_us = now_us;
-    if (send(c->fd, req.text, req.n, 0) != (ssize_t)req.n)
+    if (c->tls ? SSL_write(c->tls, req.text, (int)req.n) != (int)req.n
+               : send(c->fd, req.text, req.n, 0) != (ssize_t)req.n)
         err(1, "load: send");
+}
+
+static ssize_t receive(struct conn *c, char *at, size_t n)
+{
+    return c->tls ? SSL_read(c->tls, at, (int)n) : recv(c->fd, at, n, 0);
 }
 
 /* True when the whole answer is there. */
 static bool is_answered(struct conn *c)
 {
-    ssize_t n = recv(c->fd, c->in + c->have, sizeof c->in - 1 - c->have, 0);
+    ssize_t n = receive(c, c->in + c->have, sizeof c->in - 1 - c->have);
     char *end, *length;
 
+    if (n <= 0 && c->tls && SSL_get_error(c->tls, (int)n) == SSL_ERROR_WANT_READ)
+        return false; /* a ticket */
     if (n <= 0)
         errx(1, "load: the connection was closed after %zu bytes", c->have);
     c->have += (size_t)n;
@@ -156,50 +178,130 @@ static void take_answer(struct conn *c, int64_t now_us)
     bad += strncmp(c->in + 9, opt.status, 3) != 0;
 }
 
+/* Goes on with the handshake, if there is one. */
+static void shake_hands(struct conn *c)
+{
+    int rc = c->tls ? SSL_connect(c->tls) : 1;
+
+    if (rc != 1 && SSL_get_error(c->tls, rc) != SSL_ERROR_WANT_READ)
+        errx(1, "load: the handshake failed");
+    c->ready = rc == 1;
+}
+
+static void open_conn(struct conn *c)
+{
+    static const struct linger reset = { 1, 0 };
+    static const int one = 1;
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port = htons((uint16_t)opt.port) };
+
+    c->fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (opt.fresh)
+        setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    if (connect(c->fd, (struct sockaddr *)&a, sizeof a))
+        err(1, "load: connect");
+    epoll_ctl(ep, EPOLL_CTL_ADD, c->fd, &(struct epoll_event){ .events = EPOLLIN, .data.ptr = c });
+    if (opt.tls) {
+        setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        fcntl(c->fd, F_SETFL, O_NONBLOCK);
+        c->tls = SSL_new(opt.tls);
+        SSL_set_fd(c->tls, c->fd);
+    }
+    shake_hands(c);
+}
+
+static void close_conn(struct conn *c)
+{
+    SSL_free(c->tls);
+    c->tls = NULL;
+    close(c->fd);
+}
+
+/* Whether the next one may begin: at once, or when its time has come. */
+static bool is_due(int64_t now_us)
+{
+    return !opt.rate || (double)begun < opt.rate * (double)(now_us - start_us) / 1e6;
+}
+
+static void begin(struct conn *c, int64_t now_us)
+{
+    c->since_us = opt.rate ? start_us + (int64_t)((double)begun * 1e6 / opt.rate) : now_us;
+    begun++;
+    if (opt.fresh)
+        open_conn(c);
+    if (c->ready)
+        send_next(c);
+}
+
+/* True: that was an answer, and the connection is idle. */
+static bool go_on(struct conn *c, int64_t now_us)
+{
+    if (!c->ready) {
+        shake_hands(c);
+        if (c->ready)
+            send_next(c);
+        return false;
+    }
+    if (!is_answered(c))
+        return false;
+    take_answer(c, now_us);
+    if (opt.fresh)
+        close_conn(c);
+    return true;
+}
+
 /* Requests and answers until the time or the number is reached, then the answers that are due. */
-static uint64_t run(int ep, struct conn *conns, int64_t end_us)
+static uint64_t run(int64_t end_us)
 {
     struct epoll_event ev[256];
     uint64_t in_time = 0;
-    int64_t now_us = clock_mono_us();
+    int64_t now_us = clock_mono_us(), heard_us = now_us;
 
-    for (int i = 0; i < opt.connections && sent < opt.count; i++)
-        send_next(&conns[i], now_us);
-    while (answered < sent) {
-        int n = epoll_wait(ep, ev, ARRAY_LEN(ev), 10000);
-        if (n <= 0)
-            errx(1, "load: no answer for ten seconds, %llu are due",
-                 (unsigned long long)(sent - answered));
+    while (answered < begun || (now_us < end_us && begun < opt.count)) {
+        while (idle_n && now_us < end_us && begun < opt.count && is_due(now_us))
+            begin(idle[--idle_n], now_us);
+        int n = epoll_wait(ep, ev, ARRAY_LEN(ev), opt.rate ? 1 : 10000);
         now_us = clock_mono_us();
-        for (int i = 0; i < n; i++) {
-            struct conn *c = ev[i].data.ptr;
-            if (!is_answered(c))
-                continue;
-            take_answer(c, now_us);
-            if (now_us < end_us && sent < opt.count)
-                send_next(c, now_us);
-        }
+        if (n > 0)
+            heard_us = now_us;
+        else if (now_us - heard_us > 9000000 && answered < begun)
+            errx(1, "load: no answer for ten seconds, %llu are due",
+                 (unsigned long long)(begun - answered));
+        for (int i = 0; i < n; i++)
+            if (go_on(ev[i].data.ptr, now_us))
+                idle[idle_n++] = ev[i].data.ptr;
         if (now_us < end_us)
             in_time = answered;
     }
     return in_time;
 }
 
-static struct conn *connect_all(int ep)
+/* With their handshakes, where they are kept. */
+static void connect_all(void)
 {
-    struct sockaddr_in a = { .sin_family = AF_INET,
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                             .sin_port = htons((uint16_t)opt.port) };
     struct conn *conns = xcalloc((size_t)opt.connections, sizeof *conns);
+    struct epoll_event ev;
 
+    idle = xcalloc((size_t)opt.connections, sizeof *idle);
     for (struct conn *c = conns; c < conns + opt.connections; c++) {
-        c->fd = socket(AF_INET, SOCK_STREAM, 0);
-        if (connect(c->fd, (struct sockaddr *)&a, sizeof a))
-            err(1, "load: connect");
-        epoll_ctl(ep, EPOLL_CTL_ADD, c->fd,
-                  &(struct epoll_event){ .events = EPOLLIN, .data.ptr = c });
+        idle[idle_n++] = c;
+        if (opt.fresh)
+            continue;
+        open_conn(c);
+        while (!c->ready && epoll_wait(ep, &ev, 1, 10000) == 1)
+            shake_hands(c);
     }
-    return conns;
+}
+
+static SSL_CTX *make_context(void)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+
+    if (!ctx || SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1)
+        errx(1, "load: no TLS 1.3");
+    SSL_CTX_set1_groups_list(ctx, "X25519");
+    return ctx;
 }
 
 static int by_value(const void *a, const void *b)
@@ -224,7 +326,7 @@ static void parse(int argc, char **argv)
     uint8_t raw[64] = { 0 };
     ssize_t n = 1;
 
-    for (int o; (o = getopt(argc, argv, "p:c:t:n:s:a:")) != -1;)
+    for (int o; (o = getopt(argc, argv, "p:c:t:n:s:a:Tfr:")) != -1;)
         switch (o) {
         case 'p':
             opt.port = atoi(optarg);
@@ -244,11 +346,21 @@ static void parse(int argc, char **argv)
         case 'a':
             opt.status = optarg;
             break;
+        case 'T':
+            opt.tls = make_context();
+            break;
+        case 'f':
+            opt.fresh = true;
+            break;
+        case 'r':
+            opt.rate = atof(optarg);
+            break;
         default:
             exit(64);
         }
     if (!opt.port || opt.connections < 1 || (opt.seconds <= 0) == (opt.count == UINT64_MAX))
-        errx(64, "load -p PORT -c CONNECTIONS (-t SECONDS | -n COUNT) [-s SECRET] [-a STATUS]");
+        errx(64, "load -p PORT -c CONNECTIONS (-t SECONDS | -n COUNT) [-s SECRET] [-a STATUS] "
+                 "[-T] [-f] [-r RATE]");
     if (secret &&
         (strncmp(secret, "whsec_", 6) ||
          (n = crypto_from_base64(span_str(secret + 6), false, false, raw, sizeof raw)) < 0))
@@ -258,9 +370,7 @@ static void parse(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    int ep = epoll_create1(0);
-    struct conn *conns;
-    int64_t start, end;
+    int64_t end;
     uint64_t in_time, known;
     double cpu;
 
@@ -268,20 +378,21 @@ int main(int argc, char **argv)
     make_template();
     sign_ahead();
     samples = xcalloc(SAMPLES_MAX, sizeof *samples);
-    conns = connect_all(ep);
+    ep = epoll_create1(0);
+    connect_all();
     cpu = cpu_seconds();
-    start = clock_mono_us();
-    end = opt.count == UINT64_MAX ? start + (int64_t)(opt.seconds * 1e6) : INT64_MAX;
-    in_time = run(ep, conns, end);
+    start_us = clock_mono_us();
+    end = opt.count == UINT64_MAX ? start_us + (int64_t)(opt.seconds * 1e6) : INT64_MAX;
+    in_time = run(end);
     cpu = cpu_seconds() - cpu;
     end = clock_mono_us();
     known = MIN(answered, (uint64_t)SAMPLES_MAX);
     qsort(samples, known, sizeof *samples, by_value);
     printf("{\"answered\":%llu,\"bad\":%llu,\"seconds\":%.6f,\"rate\":%.1f,\"p50_us\":%u,"
            "\"p99_us\":%u,\"cpu\":%.6f}\n",
-           (unsigned long long)answered, (unsigned long long)bad, (double)(end - start) / 1e6,
+           (unsigned long long)answered, (unsigned long long)bad, (double)(end - start_us) / 1e6,
            opt.count == UINT64_MAX ? (double)in_time / opt.seconds
-                                   : (double)answered * 1e6 / (double)(end - start),
+                                   : (double)answered * 1e6 / (double)(end - start_us),
            samples[known / 2], samples[known * 99 / 100], cpu);
     return 0;
 }

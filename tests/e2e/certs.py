@@ -17,16 +17,15 @@ class Authority:
             raise Skip('openssl is not installed')
         self.dir, self.ca = folder, os.path.join(folder, 'ca.crt')
         self.run('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'ca.key', '-out',
-                 'ca.crt', '-days', '2', '-subj', '/CN=tests')
+                 'ca.crt', '-days', '2', '-subj', '/CN=tests', '-addext', 'keyUsage=critical,keyCertSign,cRLSign')
 
     def run(self, *args):
         subprocess.run(['openssl', *args], cwd=self.dir, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def issue(self, name, names='DNS:localhost,IP:127.0.0.1', days=1):
+    def issue(self, name, names='DNS:localhost,IP:127.0.0.1', days=1, key=('ec', '-pkeyopt', 'ec_paramgen_curve:P-256')):
         with open(os.path.join(self.dir, 'ext'), 'w') as f:
             f.write(f'subjectAltName={names}\n')
-        self.run('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', f'{name}.key', '-out', 'csr',
-                 '-subj', f'/CN={name}')
+        self.run('req', '-newkey', *key, '-nodes', '-keyout', f'{name}.key', '-out', 'csr', '-subj', f'/CN={name}')
         self.run('x509', '-req', '-in', 'csr', '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-out', f'{name}.crt',
                  '-days', str(days), '-extfile', 'ext')
         return self.path(f'{name}.crt'), self.path(f'{name}.key')

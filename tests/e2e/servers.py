@@ -16,6 +16,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.append(os.path.join(ROOT, 'tests/audit'))
 import dumps  # noqa: E402
+import outputs  # noqa: E402
 HOOKLINE = os.path.abspath(os.environ.get('HOOKLINE', os.path.join(ROOT, 'build/hookline')))
 CACHE = os.environ.get('HOOKLINE_CACHE', os.path.join(ROOT, '.cache'))
 # the leak sanitizer looks at the process from outside, as a debugger does
@@ -116,12 +117,24 @@ sources:{sources}
             raise RuntimeError(f'hookline ended with {self.p.returncode}:\n' + self.text('log'))
         return self
 
+    def spawn(self, argv, log, env=None):
+        outputs.keep_secrets(self.config, env)
+        super().spawn(argv, log, env)
+
+    def clean(self):
+        outputs.keep_secrets(self.config)  # it may have been written anew
+        self.kill()
+        outputs.keep_files(self.dir)
+        super().clean()
+
     def get(self, path, headers=None):
         c = http.client.HTTPConnection('127.0.0.1', self.admin, timeout=60)
         try:
             c.request('GET', path, headers=headers or {})
             r = c.getresponse()
-            return r.status, r.read(), r
+            body = r.read()
+            outputs.keep_event_free(path, b'%d %s\n%s' % (r.status, bytes(r.headers), body))
+            return r.status, body, r
         finally:
             c.close()
 
@@ -136,6 +149,7 @@ sources:{sources}
         return self.status()['sinks'][sink]['lsn'] >= lsn
 
     def reload(self):
+        outputs.keep_secrets(self.config)
         self.p.send_signal(signal.SIGHUP)
 
 

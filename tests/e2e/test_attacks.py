@@ -130,16 +130,18 @@ def every_kind_at_once():
         post(h.port, signed('warm', b'{}'))
         until('all are gone', lambda: h.metric('hookline_connections') == 0)
         until('nothing but listeners', lambda: h.sockets() == LISTENING)
-        _, threads, memory = of_process(h)
+        sockets, threads, memory = of_process(h)
         more, attacks = round_of(COUNT, 200)
         acked |= more
         assert len(more) > COUNT // 20 and all(a.tried == COUNT // WORKERS - 1 for a in attacks), 'a worker gave up'
         until('all sockets and threads are as before', lambda: of_process(h)[:2] == (LISTENING, threads))
-        grown = of_process(h)[2] - memory
+        after = of_process(h)
+        grown = after[2] - memory
         assert SANITIZER_NEEDS or grown < 16 << 20, grown
         there = list(bodies(h))
         assert acked <= set(there) and h.get('/livez')[0] == 200
-        print(f'# {COUNT + COUNT // 4} connections, {len(acked)} acknowledged, memory grew by {grown >> 10} KiB')
+        print(f'# {COUNT + COUNT // 4} connections, {len(acked)} acknowledged, sockets {sockets} and {after[0]}, threads {threads} and {after[1]}, '
+              f'resident {memory >> 10} and {after[2] >> 10} KiB before and after')
 
 
 Tap().run(every_kind_at_once)
