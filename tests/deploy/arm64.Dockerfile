@@ -3,7 +3,7 @@
 ARG BASE=debian:trixie-slim
 FROM ${BASE}
 RUN dpkg --add-architecture arm64 && apt-get update \
- && apt-get install -y -qq --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross make pkgconf qemu-user python3 openssl \
+ && apt-get install -y -qq --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross make pkgconf qemu-user python3 openssl redis-server \
     libevent-dev:arm64 librdkafka-dev:arm64 libhiredis-dev:arm64 libssl-dev:arm64 libjansson-dev:arm64 libyaml-dev:arm64 \
     libcurl4-openssl-dev:arm64 libcmocka-dev:arm64 >/dev/null
 WORKDIR /build
