@@ -78,7 +78,8 @@ int identity_refuse_newer(const char *dir, const uint8_t *b, size_t n, struct er
 {
     return is_newer(b, n)
                ? err_set(e, EXIT_BAD_CONFIG,
-                         "wal: the file %s/id was written by a newer release: use that release", dir)
+                         "wal: the file %s/id was written by a newer release: use that release",
+                         dir)
                : 0;
 }
 
