@@ -35,7 +35,7 @@ COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_comple
 UNITS := systemd/system sysusers.d tmpfiles.d
 EXAMPLES := $(patsubst %.c,$B/%,$(wildcard examples/c/*_consumer.c))
 
-.PHONY: screenshots hardening-check all run demo test unit sim differential fuzz fuzzers lint bench long examples docs test-deploy dist install install-systemd \
+.PHONY: screenshots hardening-check all run demo test unit unit-programs sim differential fuzz fuzzers lint bench long examples docs test-deploy dist install install-systemd \
         clean deps
 all: build/hookline
 build/hookline: $B/hookline
@@ -60,7 +60,7 @@ $B/gen/%.o: $B/gen/%.c
 # Unit tests link the whole program but main. A test that brings its own io_*() calls gets them before
 # the library's, so that it can make the disk fail.
 $B/libhookline.a: $(LIBOBJ)
-	@rm -f $@; ar rcs $@ $(LIBOBJ)
+	@rm -f $@; $(AR) rcs $@ $(LIBOBJ)
 $B/tests/%: tests/%.c tests/unit/table.h $B/libhookline.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -iquote tests/unit -iquote src -MMD -MP $(ALL_LDFLAGS) -o $@ $< $B/libhookline.a $(LIBS) -lcmocka
@@ -94,7 +94,8 @@ run: deps
 demo: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) build/hookline
 	@scripts/demo
-unit: $(TESTS)
+unit-programs: $(TESTS)
+unit: unit-programs
 	@tests/run unit $(TESTS)
 test:
 	@scripts/deps test

@@ -67,6 +67,22 @@ bool identity_is_right(const uint8_t *b, size_t n)
            n == (old ? OLD_AT + 16 * old + 4 : FIRST_BYTES);
 }
 
+/* Right, and of a format that came after this release. */
+static bool is_newer(const uint8_t *b, size_t n)
+{
+    return n > sizeof magic_forked && !memcmp(b, magic_forked, 7) && b[7] > magic_forked[7] &&
+           format_get32(b + n - 4) == crc32c(0, b, n - 4);
+}
+
+int identity_refuse_newer(const char *dir, const uint8_t *b, size_t n, struct err *e)
+{
+    return is_newer(b, n)
+               ? err_set(e, EXIT_BAD_CONFIG,
+                         "wal: the file %s/id was written by a newer release: use that release",
+                         dir)
+               : 0;
+}
+
 static bool read_identity(struct wal *w, const uint8_t *b, size_t n)
 {
     size_t old;
@@ -114,7 +130,9 @@ static int find_identity(struct wal *w, struct err *e)
     size_t n;
     int rc = file_slurp(w->dir, "id", &b, &n, e);
 
-    if (!rc && !read_identity(w, (const uint8_t *)b, n))
+    if (!rc && identity_refuse_newer(w->dir, (const uint8_t *)b, n, e))
+        rc = -1;
+    else if (!rc && !read_identity(w, (const uint8_t *)b, n))
         rc = refuse(w, "damaged", e);
     free(b);
     identity_text(w->log_id, w->id);

@@ -96,7 +96,7 @@ int identity_repair(struct repair *rp, struct err *e)
         return -1;
     b = (uint8_t *)text;
     right = b && identity_is_right(b, n);
-    if (right && identity_load(rp->w, e)) {
+    if ((b && identity_refuse_newer(rp->w->dir, b, n, e)) || (right && identity_load(rp->w, e))) {
         free(text);
         return -1;
     }

@@ -304,6 +304,8 @@ MUST_CHECK int wal_lock(struct wal *w, struct err *e);
 MUST_CHECK int identity_load(struct wal *w, struct err *e);       /* made where there is none */
 bool identity_is_ours(const struct wal *w, const uint8_t id[16]); /* now, or before a fork */
 bool identity_is_right(const uint8_t *b, size_t n);
+/* -1 with 78 where the bytes are right and of a format that this release does not know. */
+MUST_CHECK int identity_refuse_newer(const char *dir, const uint8_t *b, size_t n, struct err *e);
 bool identity_peek(const char *dir, char out[LOG_ID_TEXT_MAX]);
 void identity_text(const uint8_t id[16], char out[LOG_ID_TEXT_MAX]);
 

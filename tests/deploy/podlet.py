@@ -1,8 +1,10 @@
 """A stand-in kubelet: runs the pods that the scheduler placed as podman containers, one network namespace each, all on one
-bridge, and honours what hookline's manifests use. Services, policies and volume drivers it knows nothing of."""
+bridge, and honours what hookline's manifests use. A pod reaches the Services that had ready pods when it started, by name;
+policies and volume drivers it knows nothing of."""
 import base64
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -75,25 +77,46 @@ def network(name):
     return address
 
 
+def fill(where, files):
+    """A ConfigMap or Secret as the kubelet writes it: all of it appears at once, when a link is moved."""
+    new = f'{where}/..{time.monotonic_ns()}'
+    os.mkdir(new)
+    for key, content in files.items():
+        with open(f'{new}/{key}', 'wb') as f:
+            f.write(content)
+        if not os.path.lexists(f'{where}/{key}'):
+            os.symlink(f'..data/{key}', f'{where}/{key}')
+    os.symlink(os.path.basename(new), where + '/..next')
+    os.rename(where + '/..next', where + '/..data')
+
+
+def contents(ns, v):
+    kind = 'configMap' if 'configMap' in v else 'secret'
+    found = api('GET', f"/api/v1/namespaces/{ns}/{kind.lower()}s/{v[kind].get('name') or v[kind]['secretName']}")
+    return {k: base64.b64decode(text) if kind == 'secret' else text.encode() for k, text in found.get('data', {}).items()}
+
+
+def filled(pod, name):
+    """{folder: files} of its ConfigMaps and Secrets, as they are now."""
+    return {f"{DIR}/{name}/{v['name']}": contents(pod['metadata']['namespace'], v)
+            for v in pod['spec'].get('volumes', []) if 'configMap' in v or 'secret' in v}
+
+
 def volumes(pod, name, group):
     argv, ns = [], pod['metadata']['namespace']
     known = {v['name']: v for v in pod['spec'].get('volumes', [])}
+    for where, files in filled(pod, name).items():
+        os.makedirs(where, exist_ok=True)
+        fill(where, files)
     for m in pod['spec']['containers'][0].get('volumeMounts', []):
         v, where = known[m['name']], f"{DIR}/{name}/{m['name']}"
         if 'persistentVolumeClaim' in v:
             where = f"{DIR}/claims/{ns}/{v['persistentVolumeClaim']['claimName']}"
-        os.makedirs(where, exist_ok=True)
-        kind = 'configMap' if 'configMap' in v else 'secret' if 'secret' in v else None
-        if kind:
-            found = api('GET', f"/api/v1/namespaces/{ns}/{kind.lower()}s/{v[kind].get('name') or v[kind]['secretName']}")
-            for key, text in found.get('data', {}).items():
-                with open(f'{where}/{key}', 'wb') as f:
-                    f.write(base64.b64decode(text) if kind == 'secret' else text.encode())
-        elif group is not None:
+            os.makedirs(where, exist_ok=True)
             os.chown(where, 0, group)
             os.chmod(where, 0o2775)
         source = f"{where}/{m['subPath']}" if 'subPath' in m else where
-        argv += ['-v', f"{source}:{m['mountPath']}" + (':ro' if m.get('readOnly') else '')]
+        argv += ['-v', f"{os.path.realpath(source)}:{m['mountPath']}" + (':ro' if m.get('readOnly') else '')]
     return argv
 
 
@@ -104,7 +127,31 @@ def environment(pod):
         found.update({k: base64.b64decode(v).decode() for k, v in data.items()})
     for e in pod['spec']['containers'][0].get('env', []):
         found[e['name']] = e.get('value', '')
-    return [x for k, v in found.items() for x in ('-e', f'{k}={v}')]
+    return found
+
+
+def ready_addresses(ns, selector):
+    for p in api('GET', f'/api/v1/namespaces/{ns}/pods')['items']:
+        if selector.items() <= p['metadata'].get('labels', {}).items() and any(
+                c['type'] == 'Ready' and c['status'] == 'True' for c in p['status'].get('conditions', [])):
+            yield p['status']['podIP'], p['spec']['containers'][0]['ports']
+
+
+def services(pod, name):
+    """--add-host for each Service with a ready pod; the address of one that has an address leads to that pod."""
+    argv, ns = [], pod['metadata']['namespace']
+    sh('ip', '-n', name, 'route', 'add', '10.96.0.0/16', 'dev', 'eth0')
+    for s in api('GET', f'/api/v1/namespaces/{ns}/services')['items']:
+        where, ports = next(ready_addresses(ns, s['spec'].get('selector') or {'': ''}), (None, None))
+        if not where:
+            continue
+        own = s['spec']['clusterIP']
+        argv += ['--add-host', f"{s['metadata']['name']}:{where if own == 'None' else own}"]
+        for p in s['spec']['ports'] if own != 'None' else []:
+            target = next(q['containerPort'] for q in ports if q['name'] == p['targetPort'])
+            sh('ip', 'netns', 'exec', name, 'iptables', '-t', 'nat', '-A', 'OUTPUT', '-d', own, '-p', 'tcp', '--dport', str(p['port']),
+               '-j', 'DNAT', '--to-destination', f'{where}:{target}')
+    return argv
 
 
 def megabytes(quantity):
@@ -115,13 +162,27 @@ def start(pod, name):
     spec, c = pod['spec'], pod['spec']['containers'][0]
     context = {**spec.get('securityContext', {}), **c.get('securityContext', {})}
     assert context['runAsNonRoot'] and context['runAsUser'] and context['readOnlyRootFilesystem']
+    group = context.get('fsGroup', context['runAsGroup'])
     assert context['allowPrivilegeEscalation'] is False and context['capabilities']['drop'] == ['ALL']
     argv = ['podman', 'run', '-d', '--name', name, '--network', 'ns:/run/netns/' + name, '--no-healthcheck', '--hostname',
             pod['metadata']['name'], '--pull', 'never', '--read-only', '--read-only-tmpfs=false', '--cap-drop', 'all', '--security-opt',
-            'no-new-privileges', '--user', f"{context['runAsUser']}:{context['runAsGroup']}", '--group-add', str(context['fsGroup']),
+            'no-new-privileges', '--user', f"{context['runAsUser']}:{context['runAsGroup']}", '--group-add', str(group),
             '--memory', megabytes(c['resources']['limits']['memory'])]
-    argv += environment(pod) + volumes(pod, name, context['fsGroup'])
-    sh(*argv, c['image'], *c.get('args', []))
+    env = environment(pod)
+    argv += [x for k, v in env.items() for x in ('-e', f'{k}={v}')] + volumes(pod, name, group) + services(pod, name)
+    sh(*argv, c['image'], *[re.sub(r'\$\((\w+)\)', lambda m: env[m.group(1)], a) for a in c.get('args', [])])
+
+
+def refresh(pod, name, was):
+    """What has changed in its ConfigMaps and Secrets appears in its folders; what they hold now."""
+    try:
+        now = filled(pod, name)
+    except OSError:
+        return was
+    for where in now:
+        if now[where] != was.get(where):
+            fill(where, now[where])
+    return now
 
 
 def ready(pod, address):
@@ -149,12 +210,17 @@ def live(pod):
             if uid not in seen:
                 return
     report(pod, address, False, 0, started)
+    files, turn = filled(pod, name), 0
     while uid in seen:
+        turn += 1
+        if turn % 10 == 0:
+            files = refresh(pod, name, files)
         state = sh('podman', 'inspect', '-f', '{{.State.Running}} {{.State.ExitCode}}', name, quiet=True).stdout.split()
         if state[:1] == ['false'] and uid in seen and uid not in going:
             code = int(state[1])
             print('podlet:', name, 'ended with', code, flush=True)
-            if pod['spec'].get('restartPolicy') != 'Always' and code == 0:
+            policy = pod['spec'].get('restartPolicy')
+            if policy == 'Never' or policy != 'Always' and code == 0:
                 report(pod, address, False, restarts, started, code)
                 return
             restarts, was = restarts + 1, False

@@ -7,7 +7,7 @@ import sys
 
 from container import CACHE, HERE, ROOT, Kafka, Skip, Tap, call, enter, podman, until
 
-TOOLS = os.path.join(CACHE, 'trixie')
+TOOLS = os.path.join(CACHE, 'deploy/trixie')
 COMPOSE = os.environ.get('COMPOSE', TOOLS + '/usr/libexec/docker/cli-plugins/docker-compose')
 FILE = os.path.join(ROOT, 'docker/compose.yaml')
 IMAGES = {'HOOKLINE_IMAGE': 'hookline', 'CONSUMER_IMAGE': 'consumer', 'REDIS_IMAGE': 'redis', 'KAFKA_IMAGE': 'kafka',
@@ -25,6 +25,7 @@ def compose(*argv, profiles=None, check=True):
 
 
 def fetch():
+    """Before the engine is entered: in there is no network but its own."""
     if not os.path.exists(COMPOSE):
         p = subprocess.run([HERE + '/trixie-tool', TOOLS, 'docker-compose'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if p.returncode:
@@ -37,7 +38,6 @@ def printed(service):
 
 def everything():
     """every part, three webhooks: each consumer prints the three, Prometheus counts them; down takes all away"""
-    fetch()
     compose('down', '-v', check=False)
     try:
         compose('up', '-d', '--no-build')
@@ -67,7 +67,6 @@ def everything():
 
 def parts():
     """Redis alone: no Kafka, no Prometheus; the webhooks arrive all the same"""
-    fetch()
     compose('down', '-v', check=False)
     try:
         compose('up', '-d', '--no-build', profiles='redis,send')
@@ -81,6 +80,7 @@ def parts():
 if __name__ == '__main__':
     if not os.environ.get('ENGINE_INSIDE'):
         try:
+            fetch()
             Kafka().clean()  # fetches its jars, which become the image
         except Skip as e:
             print(f'1..1\nok 1 - compose.yaml # SKIP {e}')

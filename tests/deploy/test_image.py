@@ -247,7 +247,7 @@ def full_disk():
         podman('stop', '-t', '30', NAME)
         assert exit_code() == 0
         podman('start', NAME)
-        until('serving', lambda: call('GET', '127.0.0.1:9180/livez')[0] == 200)
+        until('the log is read', lambda: call('GET', '127.0.0.1:9180/startupz')[0] == 200)
         assert set(sent) <= set(events())
         print(f'# 16 MB: {len(sent)} events of 30 kB, then 503')
     finally:

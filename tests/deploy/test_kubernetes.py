@@ -1,19 +1,24 @@
 """The manifests and the chart on a real API server, with its controllers and scheduler, and pods that really run: rolled out,
-updated under load, drained, scaled down. Services are not covered: the load goes to the pods that are ready, as one would."""
+updated from the release before and back under load, drained, scaled down, with TLS. The load goes to the pods that are ready, as a
+Service would send it."""
 import json
 import os
 import random
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 
-from container import CACHE, HERE, ROOT, Tap, enter, events, post, run, until
+from container import CACHE, HERE, ROOT, Skip, Tap, call, enter, events, post, run, until
+from certs import Authority
 
-BIN = os.path.join(CACHE, 'deploy/kube-1.37.2')
+BIN, CRDS, PREVIOUS = (os.path.join(CACHE, p) for p in ('deploy/kube-1.37.2', 'deploy/crds', 'previous'))
+EXTENDED = ('monitoring.coreos.com', 'gateway.networking.k8s.io')
 folder = tempfile.mkdtemp(prefix='hookline-kube-')
 KUBECONFIG, API, TOKEN, GATE = folder + '/kubeconfig', 'https://127.0.0.1:36443', 'admin-token', '10.99.0.1'
 children, acknowledged = [], []
@@ -131,35 +136,59 @@ class Load:
         return len(self.sent), self.failed
 
 
-def tree():
+def tree(tag):
     """The base as an operator would adapt it: another image, a source, a sink that nobody answers yet."""
     where = folder + '/base'
+    shutil.rmtree(where, ignore_errors=True)
     shutil.copytree(ROOT + '/deploy/kubernetes/base', where, dirs_exist_ok=True)
     with open(where + '/hookline.yaml', 'a') as f:
         f.write(SOURCE + SINK)
     with open(where + '/kustomization.yaml', 'a') as f:
-        f.write('images: [ { name: hookline, newName: localhost/hookline, newTag: test } ]\n')
+        f.write(f'images: [ {{ name: hookline, newName: localhost/hookline, newTag: {tag} }} ]\n')
     return where
+
+
+APPLY = ('apply', '--dry-run=server', '--validate=strict', '--warnings-as-errors', '-f', '-')
+
+
+def refuses(text, *faults):
+    for right, wrong in faults:
+        assert right in text and kubectl(*APPLY, text=text.replace(right, wrong, 1), check=False)[0], wrong
 
 
 def accepted():
     """the API server takes base, overlays and Job, strictly, without a warning; planted faults it does not take"""
-    apply = ('apply', '--dry-run=server', '--validate=strict', '--warnings-as-errors', '-f', '-')
-    for where in ('base', 'overlays/single', 'overlays/production', 'overlays/gateway'):
+    for where in ('base', *(f'overlays/{n}' for n in ('single', 'production', 'gateway', 'tls'))):
         text = kubectl('kustomize', ROOT + '/deploy/kubernetes/' + where)
-        known = [d for d in text.split('\n---\n') if 'monitoring.coreos.com' not in d and 'gateway.networking' not in d]
-        kubectl(*apply, text='\n---\n'.join(known))
+        kubectl(*APPLY, text='\n---\n'.join(d for d in text.split('\n---\n') if not any(e in d for e in EXTENDED)))
     with open(ROOT + '/deploy/kubernetes/drain/job.yaml') as f:
-        kubectl(*apply, text=f.read())
-    text = kubectl('kustomize', ROOT + '/deploy/kubernetes/base')
-    for right, wrong in (('allowPrivilegeEscalation: false', 'allowPrivilegeEscalation: true'), ('replicas: 3', 'replicas: three'),
-                         ('serviceName:', 'serviceNane:'), ('maxUnavailable: 1', 'maxUnavailable: 1\n  minAvailable: 1')):
-        assert right in text and kubectl(*apply, text=text.replace(right, wrong), check=False)[0], wrong
+        kubectl(*APPLY, text=f.read())
+    refuses(kubectl('kustomize', ROOT + '/deploy/kubernetes/base'), ('allowPrivilegeEscalation: false', 'allowPrivilegeEscalation: true'),
+            ('replicas: 3', 'replicas: three'), ('serviceName:', 'serviceNane:'), ('maxUnavailable: 1', 'maxUnavailable: 1\n  minAvailable: 1'))
+
+
+def extended():
+    """with their makers' definitions: ServiceMonitor, PrometheusRule and HTTPRoute of overlays and chart are taken, faults in them are not"""
+    if len(os.listdir(CRDS)) < 3:
+        raise Skip('the definitions of ServiceMonitor, PrometheusRule and HTTPRoute could not be fetched')
+    for n in sorted(os.listdir(CRDS)):
+        kubectl('apply', '--server-side', '-f', f'{CRDS}/{n}')
+    kubectl('wait', '--for=condition=Established', 'crd', '--all', '--timeout=60s')
+    for where in ('production', 'gateway'):
+        kubectl(*APPLY, text=kubectl('kustomize', f'{ROOT}/deploy/kubernetes/overlays/{where}'))
+    more = ('serviceMonitor.enabled=true', 'prometheusRule.enabled=true', 'gateway.enabled=true', 'gateway.parent=p', 'gateway.host=h.example.com',
+            'serviceMonitor.labels.release=p')
+    text = helm('template', 'r', CHART, *[x for m in more for x in ('--set', m)])
+    text = text[text.index('---'):]  # before it helm tells that it follows a link
+    kubectl(*APPLY, text=text)
+    assert text.count('alert: Hookline') > 10
+    refuses(text, ('interval: 15s', 'interval: often'), ('path: /metrics', 'pad: /metrics'), ('expr: up', 'exp: up'), ('for: 2m', 'for: long'),
+            ('type: PathPrefix', 'type: Prefix'))
 
 
 def rolled_out():
     """without its Secret the pods wait; with it three replicas become ready, each on a node and a claim of its own"""
-    kubectl('apply', '-k', tree())
+    kubectl('apply', '-k', tree('previous' if old_is_there() else 'test'))
     until('pods that are placed', lambda: len([p for p in pods(ready=False).values() if p['spec'].get('nodeName')]) == 3, 120)
     assert not pods()
     kubectl('create', 'secret', 'generic', 'hookline', '--from-literal=HOOKLINE_ADMIN_TOKEN=t', '--from-literal=GEMINI_SECRET=whsec_dGVzdA==')
@@ -169,14 +198,18 @@ def rolled_out():
     assert len({p['spec']['nodeName'] for p in pods().values()}) == 3
 
 
-def updated():
-    """a rolling update under load: no request fails, and what was acknowledged is in the logs"""
+def old_is_there():
+    return os.path.exists(PREVIOUS + '/revision')
+
+
+def roll(what, *argv):
+    """Another pod in each place, one after the other, under load; every request is acknowledged and none is lost."""
     before = {p['metadata']['uid'] for p in pods().values()}
     load = Load()
     until('some are acknowledged', lambda: len(load.sent) > 100)
     began = time.monotonic()
     try:
-        kubectl('set', 'env', 'statefulset/hookline', 'ROLL=1')
+        kubectl(*argv)
         kubectl('rollout', 'status', 'statefulset/hookline', '--timeout=280s')
     finally:
         sent, failed = load.stop()
@@ -186,8 +219,32 @@ def updated():
     assert not lost()
     with open(folder + '/podlet.log') as f:
         stops = [line.split()[-1] for line in f if ' stopped with ' in line]
-    assert stops == ['0', '0', '0'], stops
-    print(f'# rolling update in {time.monotonic() - began:.0f} s: {sent} requests acknowledged, 0 failed, 0 lost')
+    assert stops[-3:] == ['0', '0', '0'], stops
+    print(f'# {what} in {time.monotonic() - began:.0f} s: {sent} requests acknowledged, 0 failed, 0 lost')
+
+
+def image():
+    return {p['spec']['containers'][0]['image'].split(':')[1] for p in pods().values()}
+
+
+def updated():
+    """a rolling update under load, from the release before: no request fails, and what was acknowledged is in the logs"""
+    if not old_is_there():
+        roll('rolling update', 'set', 'env', 'statefulset/hookline', 'ROLL=1')
+        raise Skip('the release before is not in this clone; this one was rolled instead')
+    assert image() == {'previous'}
+    roll('rolling update from the release before', 'set', 'image', 'statefulset/hookline', 'hookline=localhost/hookline:test')
+    assert image() == {'test'}
+
+
+def rolled_back():
+    """back to the release before and forth again, under load: no request fails, nothing that any of them acknowledged is lost"""
+    if not old_is_there():
+        raise Skip('the release before is not in this clone')
+    roll('rollback', 'rollout', 'undo', 'statefulset/hookline')
+    assert image() == {'previous'}
+    roll('update', 'rollout', 'undo', 'statefulset/hookline')
+    assert image() == {'test'}
 
 
 def lost():
@@ -251,20 +308,110 @@ def scaled_down():
     kubectl('delete', 'statefulset', 'hookline')
 
 
+def certificate(ns, names):
+    """A new certificate for those names, in the Secret `hookline-tls`; what a client needs to believe it."""
+    os.makedirs(folder + '/certs-of-tests', exist_ok=True)
+    authority = Authority(folder + '/certs-of-tests')
+    crt, key = authority.issue('tls', names)
+    text = kubectl('create', 'secret', 'generic', 'hookline-tls', f'--from-file=tls.crt={crt}', f'--from-file=tls.key={key}',
+                   f'--from-file=ca.crt={authority.ca}', '--dry-run=client', '-o', 'json', ns=ns)
+    kubectl('apply', '-f', '-', text=text, ns=ns)
+    return authority
+
+
+def shown(ip):
+    return ssl.get_server_certificate((ip, 8080))
+
+
+def post_tls(ip, authority, name):
+    c = ssl.create_default_context(cafile=authority.ca)
+    c.verify_flags &= ~getattr(ssl, 'VERIFY_X509_STRICT', 0)
+    with c.wrap_socket(socket.create_connection((ip, 8080), 30), server_hostname=name) as s:
+        s.sendall(b'POST /hooks/open HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 7\r\nConnection: close\r\n\r\n{"n":1}')
+        return s.makefile('rb').read()
+
+
+def serves_tls(ns, name):
+    """Webhooks over TLS, probes without; a renewed certificate is taken by the same process."""
+    authority = certificate(ns, 'DNS:' + name)
+    found = pods(ns)
+    uids = {p['metadata']['uid'] for p in found.values()}
+    ips = [p['status']['podIP'] for p in found.values()]
+    with open(authority.path('tls.crt')) as f:
+        want = f.read().strip()
+    until('the new certificate is shown', lambda: all(shown(ip).strip() == want for ip in ips), 120)
+    for ip in ips:
+        assert b' 200 ' in post_tls(ip, authority, name)[:20]
+        assert call('GET', ip + ':9181/readyz')[0] == 200
+    now = pods(ns)
+    assert {p['metadata']['uid'] for p in now.values()} == uids
+    assert all(c['restartCount'] == 0 for p in now.values() for c in p['status']['containerStatuses'])
+
+
+def overlay_tls():
+    """the overlay for TLS in the pod: webhooks come encrypted, probes do not; a renewed certificate is shown without a restart"""
+    where = folder + '/overlays/tls'
+    tree('test')
+    shutil.copytree(ROOT + '/deploy/kubernetes/overlays/tls', where, dirs_exist_ok=True)
+    with open(where + '/hookline.yaml', 'a') as f:
+        f.write(SOURCE + SINK)
+    certificate('hookline', 'DNS:old.example.com')
+    kubectl('apply', '-k', where)
+    kubectl('rollout', 'status', 'statefulset/hookline', '--timeout=120s')
+    serves_tls('hookline', 'hooks.example.com')
+    kubectl('delete', 'statefulset', 'hookline')
+
+
+CHART = ROOT + '/deploy/helm/hookline'
+VALUES = [x for v in ('image.repository=localhost/hookline', 'image.tag=test', 'config.sources.open.provider=none', 'test.source=gemini',
+                      'config.sources.gemini.provider=gemini', 'config.sources.gemini.secrets[0].env=GEMINI_SECRET') for x in ('--set', v)]
+
+
+def upgrade(*values, check=True):
+    return helm('upgrade', 'r', CHART, *VALUES, *[x for v in values for x in ('--set', v)], '--wait', '--timeout', '200s', check=check)
+
+
+def webhooks_of_tests():
+    """How many of source gemini the replicas' logs have: only `helm test` sends such."""
+    return sum(call('GET', p['status']['podIP'] + ':9180/v1/events?source=gemini', headers={'authorization': 'Bearer t'})[1].count(b'"specversion"')
+               for p in pods('chart').values())
+
+
 def chart():
-    """helm installs, upgrades, refuses to drain a replica that runs, and leaves the claims when it is taken away"""
-    kubectl('create', 'secret', 'generic', 'hookline', '--from-literal=HOOKLINE_ADMIN_TOKEN=t', ns='chart')
-    values = ['--set', 'image.repository=localhost/hookline', '--set', 'image.tag=test', '--set', 'config.sources.open.provider=none']
-    where = ROOT + '/deploy/helm/hookline'
-    until('the old pod is gone', lambda: 'hookline-0' not in pods(ready=False), 120)
-    helm('install', 'r', where, *values, '--wait', '--timeout', '120s')
+    """helm installs, upgrades and tests: the Service leads to ready pods, and a signed webhook to a log"""
+    kubectl('create', 'secret', 'generic', 'hookline', '--from-literal=HOOKLINE_ADMIN_TOKEN=t',
+            '--from-literal=GEMINI_SECRET=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', ns='chart')
+    until('the old pods are gone', lambda: not {'hookline-0', 'hookline-1', 'hookline-2'} & set(pods(ready=False)), 120)
+    helm('install', 'r', CHART, *VALUES, '--wait', '--timeout', '120s')
     assert len(pods('chart')) == 3
     ip = next(iter(pods('chart').values()))['status']['podIP']
     assert post(1, ip + ':8080/hooks/open')[0] == 200
-    helm('upgrade', 'r', where, *values, '--set', 'config.log.retain=24h', '--wait', '--timeout', '200s')
+    out = helm('test', 'r', '--timeout', '60s')
+    assert out.count('Succeeded') == 2, out
+    assert webhooks_of_tests() == 1
+    upgrade('config.log.retain=24h')
     assert 'retain: 24h' in kubectl('get', 'configmap', 'r-hookline', '-o', 'yaml', ns='chart')
-    assert 'still runs' in helm('upgrade', 'r', where, *values, '--set', 'drain={2}', check=False)
-    helm('upgrade', 'r', where, *values, '--set', 'replicas=2', '--set', 'drain={2}', '--timeout', '200s')
+    assert len(pods('chart')) == 3
+
+
+def chart_tls():
+    """tls.secret: the same with TLS in the pods, `helm test` included; a renewed certificate is shown without a restart"""
+    certificate('chart', 'DNS:old.example.com')
+    upgrade('tls.secret=hookline-tls')
+    assert 'appProtocol: https' in kubectl('get', 'service', 'r-hookline', '-o', 'yaml', ns='chart')
+    serves_tls('chart', 'r-hookline')
+    sent = webhooks_of_tests()
+    out = helm('test', 'r', '--timeout', '60s')
+    assert out.count('Succeeded') == 2 and webhooks_of_tests() == sent + 1, out
+    certificate('chart', 'DNS:other.example.com')
+    until('a certificate for another name', lambda: b'other' in ssl.PEM_cert_to_DER_cert(shown(next(iter(pods('chart').values()))['status']['podIP'])), 120)
+    assert 'Failed' in helm('test', 'r', '--timeout', '60s', check=False)
+
+
+def chart_drained():
+    """the chart refuses to drain a replica that runs, drains one that does not, and leaves the claims when it is taken away"""
+    assert 'still runs' in upgrade('drain={2}', check=False)
+    helm('upgrade', 'r', CHART, *VALUES, '--set', 'replicas=2', '--set', 'drain={2}', '--timeout', '200s')
     kubectl('wait', '--for=condition=complete', 'job/r-hookline-drain-2', '--timeout=200s', ns='chart')
     helm('uninstall', 'r', '--wait', '--timeout', '200s')
     assert len(kubectl('get', 'pvc', '-o', 'name', ns='chart').split()) == 3
@@ -276,11 +423,14 @@ if __name__ == '__main__':
         if not built:
             print('1..1\nok 1 - on a real API server # SKIP Kubernetes cannot be built here (no Go, or its modules cannot be had)')
             sys.exit(0)
-    enter('hookline')
+        subprocess.run([HERE + '/crds', CRDS], stdout=subprocess.DEVNULL)
+        subprocess.run([HERE + '/previous', PREVIOUS])
+    enter('hookline', *(['previous'] if old_is_there() else []))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing of it is left running
     try:
         control_plane()
-        Tap().run(accepted, rolled_out, updated, killed, drained, scaled_down, chart)
+        Tap().run(accepted, extended, rolled_out, updated, rolled_back, killed, drained, scaled_down, overlay_tls, chart, chart_tls,
+                  chart_drained)
     finally:
         for name in ('podlet', 'manager'):
             with open(f'{folder}/{name}.log', errors='replace') as f:

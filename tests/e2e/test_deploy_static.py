@@ -117,17 +117,22 @@ def unit():
 
 def settings_and_patience():
     """the configurations that are shipped are accepted, and those who stop it wait longer than it takes"""
+    pod = int(re.search(r'terminationGracePeriodSeconds: (\d+)', read('deploy/kubernetes/base/statefulset.yaml')).group(1))
     for path, patience in (('docker/hookline.yaml', seconds(re.search(r'stop_grace_period: (.*)', read('docker/compose.yaml')).group(1))),
-                           ('deploy/kubernetes/base/hookline.yaml', int(re.search(
-                               r'terminationGracePeriodSeconds: (\d+)', read('deploy/kubernetes/base/statefulset.yaml')).group(1)))):
+                           ('deploy/kubernetes/base/hookline.yaml', pod), ('deploy/kubernetes/overlays/tls/hookline.yaml', pod)):
         with tempfile.TemporaryDirectory() as folder:
+            run('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=x',
+                '-keyout', folder + '/tls.key', '-out', folder + '/tls.crt')
             with open(folder + '/hookline.yaml', 'w') as f:
-                f.write(read(path).replace('dir: /var/lib/hookline', f'dir: {folder}/data\n  allow_volatile: true'))
+                f.write(read(path).replace('dir: /var/lib/hookline', f'dir: {folder}/data\n  allow_volatile: true')
+                        .replace('/etc/hookline-tls/', folder + '/'))
             env = {n: SECRET for n in re.findall(r'env: (\w+)', read(path))}
             _, out, err = run(HOOKLINE, 'check', '-c', 'hookline.yaml', '--print', cwd=folder, env=env)
         assert not err, err
         delay, timeout = (seconds(re.search(rf'^ +{n}: (\d+s)', out[out.index('shutdown:'):], re.M).group(1)) for n in ('delay', 'timeout'))
         assert patience > delay + timeout, (path, patience, delay, timeout)
+    plain, tls = (read(f'deploy/kubernetes/{n}/hookline.yaml').split('\n') for n in ('base', 'overlays/tls'))
+    assert set(plain) - set(tls) == {'listen: 0.0.0.0:8080'} and len(set(tls) - set(plain)) == 3  # but for TLS it is that of the base
     assert int(re.search(r'TimeoutStopSec=(\d+)', read('deploy/systemd/hookline.service')).group(1)) > delay + timeout
 
 
@@ -163,14 +168,16 @@ def kustomize():
         assert run('kubernetes-validate', '--strict', '-k', KUBERNETES[0], folder + '/bad.yaml', check=False)[0]
 
 
+GEMINI = 'config: { sources: { gemini: { provider: gemini, secrets: [{ env: GEMINI_SECRET }] } } }'
 # wrong values, and the value that the complaint must name
 WRONG = (('replicas: -1', 'replicas'), ('replica: 3', 'replica'), ('storage: { size: 10 gigabytes }', 'size'), ('existingSecret: ""', 'existingSecret'),
          ('ingress: { enabled: true }', 'host'), ('image: { pullPolicy: Sometimes }', 'pullPolicy'), ('config: { sources: { Bad_Name: {} } }', 'Bad_Name'),
-         ('config: { shutdown: { delay: 5 } }', 'delay'), ('config: { listen: "0.0.0.0:80" }', 'listen'), ('resources: { limits: { memory: lots } }', 'memory'))
+         ('config: { shutdown: { delay: 5 } }', 'delay'), ('config: { listen: "0.0.0.0:80" }', 'listen'), ('resources: { limits: { memory: lots } }', 'memory'),
+         ('tls: { secret: Not_A_Name }', 'secret'), ('prometheusRule: { enabled: true, runbook: here }', 'runbook'), ('test: { source: [] }', 'source'))
 VALUES = ('', 'ingress: { enabled: true, host: h.example.com, tlsSecret: t, className: nginx }', 'replicas: 1\ndrain: [1, 2]',
           'gateway: { enabled: true, parent: public, host: h.example.com }', 'serviceMonitor: { enabled: true, labels: { release: p } }',
           'secretFiles: [keys]\ntopologySpread: { zone: true }\nimage: { digest: "sha256:' + 'a' * 64 + '" }',
-          'config: { sources: { gemini: { provider: gemini, secrets: [{ env: GEMINI_SECRET }] } } }')
+          'tls: { secret: hookline-tls }\ntest: { source: gemini }\n' + GEMINI, 'prometheusRule: { enabled: true, runbook: "https://e.example/" }', GEMINI)
 
 
 def schema():

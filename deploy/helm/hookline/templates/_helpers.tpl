@@ -12,6 +12,16 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "hookline.image" -}}
 {{ .Values.image.repository }}{{ with .Values.image.digest }}@{{ . }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
+{{/* config, with TLS on its listener where a Secret has the certificate. */}}
+{{- define "hookline.config" -}}
+{{- $config := .Values.config }}
+{{- if .Values.tls.secret }}
+{{- $files := dict "cert" "/etc/hookline-tls/tls.crt" "key" "/etc/hookline-tls/tls.key" }}
+{{- $config = set (deepCopy $config) "listen" (dict "address" $config.listen "tls" $files) }}
+{{- end }}
+{{- $config | toYaml }}
+{{- end }}
+{{- define "hookline.scheme" -}}{{ if .Values.tls.secret }}https{{ else }}http{{ end }}{{- end }}
 {{/* What a pod that opens a log has, whether it serves or drains. */}}
 {{- define "hookline.pod" -}}
 serviceAccountName: {{ include "hookline.name" . }}
@@ -48,12 +58,18 @@ resources: {{ toYaml .Values.resources | nindent 2 }}
 volumeMounts:
   - { name: log, mountPath: /var/lib/hookline }
   - { name: config, mountPath: /etc/hookline/hookline.yaml, subPath: hookline.yaml, readOnly: true }
+{{- with .Values.tls.secret }}
+  - { name: tls, mountPath: /etc/hookline-tls, readOnly: true }
+{{- end }}
 {{- range .Values.secretFiles }}
   - { name: secret-{{ . }}, mountPath: /etc/hookline/secrets/{{ . }}, readOnly: true }
 {{- end }}
 {{- end }}
 {{- define "hookline.volumes" -}}
 - { name: config, configMap: { name: {{ include "hookline.name" . }} } }
+{{- with .Values.tls.secret }}
+- { name: tls, secret: { secretName: {{ . }}, defaultMode: 0440 } }
+{{- end }}
 {{- range .Values.secretFiles }}
 - { name: secret-{{ . }}, secret: { secretName: {{ . }}, defaultMode: 0440 } }
 {{- end }}
