@@ -120,8 +120,17 @@ void wal_reader_seek(struct wal_reader *r, uint64_t after);
 void wal_reader_close(struct wal_reader *r);
 void wal_release(struct wal_map *m); /* any thread */
 
-/* First LSN received at or after that wall time; last+1 when there is none. Uses the sidecars. */
+/* First LSN received at or after that wall time; last+1 when there is none. Uses the sidecars. Any
+ * thread. */
 uint64_t wal_lsn_at_time(struct wal *w, int64_t wall_ms);
+
+struct wal_part {
+    uint64_t from, to; /* LSNs; from > to: empty */
+};
+/* The next part of the log behind `after` whose records may have that id and must be read; `to` is
+ * UINT64_MAX where the log's end is in it. An empty one: none have it that lie before `from`; there
+ * is more to look at. Reads a few blocks of a few sidecars. Any thread. */
+struct wal_part wal_find_id(struct wal *w, struct span id, uint64_t after);
 
 /* Tells a reader's thread that more became durable. Arm, read until WAL_READ_END, then wait: what
  * became durable after arming calls `deliver` once, through `in`. Arming twice is harmless, also

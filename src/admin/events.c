@@ -4,8 +4,8 @@
  * Never a silent gap: what is no longer retained is 410, what is not there yet or belongs to
  * another log is 409 (a stream gets `event: reset`). Waiters hang on one watch of the log and one
  * inbox. Work is bounded a pass, and a stream whose client does not read is not read for. A search
- * looks on, pass by pass, for a moment even when nobody wants to wait; times are looked up in the
- * sidecars. */
+ * looks on, pass by pass, for a moment even when nobody wants to wait; times and
+ * ids are looked up in the sidecars. */
 #include <limits.h>
 #include <string.h>
 
@@ -20,7 +20,8 @@
 #define KEEPALIVE_S 15
 #define SEARCH_MS 2000
 #define CLOCK_SLACK_MS                                                                             \
-    1000 /* records of several threads are a little out of the order of their times */
+    1000              /* records of several threads are a little out of the order of their times */
+#define ID_COSTS 1000 /* reads: finding where an id may be takes as long */
 
 struct waiter {
     struct waiter *next;
@@ -31,7 +32,8 @@ struct waiter {
     struct admin_params p;
     struct event timer;
     struct buf out;
-    uint64_t at; /* LSN that was looked at last */
+    uint64_t at;     /* LSN that was looked at last */
+    uint64_t ids_to; /* looking for an id: records up to here are to be read */
     int64_t deadline_ms, search_until_ms;
     unsigned silent_s;
     bool dead;
@@ -67,8 +69,22 @@ static void find_range(struct admin *a, struct admin_params *p)
         p->end = wal_lsn_at_time(a->view->wal, p->to_ms + CLOCK_SLACK_MS);
     if (!p->has_from)
         return;
-    first = wal_lsn_at_time(a->view->wal, p->from_ms - CLOCK_SLACK_MS);
+    first = wal_lsn_at_time(a->view->wal, p->from_ms);
     p->after = MAX(p->after, first - 1);
+}
+
+/* An id that we made says itself which record has it. */
+static bool find_made_id(struct admin *a, struct admin_params *p)
+{
+    struct span rest = buf_as_span(&p->id), logid = span_str(wal_log_id(a->view->wal));
+    uint64_t lsn;
+
+    if (!span_starts(rest, logid) || rest.n <= logid.n || rest.p[logid.n] != '-' ||
+        !span_u64(span_of(rest.p + logid.n + 1, rest.n - logid.n - 1), &lsn) || !lsn)
+        return false;
+    p->after = MAX(p->after, lsn - 1);
+    p->end = MIN(p->end, lsn + 1);
+    return true;
 }
 
 enum place { PLACE_GOOD, PLACE_GONE, PLACE_AHEAD };
@@ -138,6 +154,17 @@ static void put_json(const struct waiter *w, struct buf *out, const struct recor
         admin_event_json(out, rec, logid);
 }
 
+/* Looking for an id: moves to where it may be. False: not in what was looked at so far. */
+static bool find_id(struct waiter *w)
+{
+    struct wal_part part = wal_find_id(w->admin->view->wal, buf_as_span(&w->p.id), w->at);
+
+    w->at = part.from - 1;
+    w->ids_to = part.to;
+    wal_reader_seek(w->reader, w->at);
+    return part.from <= part.to;
+}
+
 /* Collects a page behind w->at. There may be more where this pass was long enough; where it met
  * damage e says which. */
 static enum collected collect(struct waiter *w, struct buf *page, uint64_t *n, struct err *e)
@@ -149,8 +176,13 @@ static enum collected collect(struct waiter *w, struct buf *page, uint64_t *n, s
     while (*n < w->p.limit && page->n < PAGE_BYTES) {
         if (w->at + 1 >= w->p.end)
             return COLLECTED_ALL;
-        if (looked++ == SCAN_A_PASS)
+        if (looked++ >= SCAN_A_PASS)
             return COLLECTED_MORE;
+        if (w->p.id.n && w->at >= w->ids_to) {
+            looked += ID_COSTS;
+            if (!find_id(w))
+                continue;
+        }
         switch (wal_reader_next(w->reader, &rec, NULL, e)) {
         case WAL_READ_OK:
             w->at = rec.lsn;
@@ -394,6 +426,7 @@ void admin_events(struct admin *a, struct net_request *req)
     struct err e = ERR_INIT;
     const char *bad = NULL;
     struct admin_params p;
+    bool made_id = false;
     enum place place;
     struct waiter *w;
 
@@ -410,13 +443,16 @@ void admin_events(struct admin *a, struct net_request *req)
         refuse_place(a, req, place);
         return;
     }
-    if (place == PLACE_GOOD)
+    if (place == PLACE_GOOD) {
         find_range(a, &p);
+        made_id = find_made_id(a, &p);
+    }
     w = xcalloc(1, sizeof *w);
     *w = (struct waiter){ .next = a->waiters,
                           .admin = a,
                           .p = p,
                           .at = p.after,
+                          .ids_to = made_id ? UINT64_MAX : 0,
                           .deadline_ms = clock_mono_ms() + p.wait_ms,
                           .search_until_ms = clock_mono_ms() + MAX(p.wait_ms, SEARCH_MS) };
     a->waiters = w;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What await, dead and replay share: one call of the admin API, and following a run to its end. A
- * bridge that is restarted meanwhile goes on with the run, so the one who follows waits for it. */
+/* What top, await, dead and replay share: one call of the admin API, and following a run to its
+ * end. A bridge that is restarted meanwhile goes on with the run, so the one who follows waits for
+ * it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

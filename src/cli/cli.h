@@ -64,6 +64,7 @@ int cmd_serve(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_health(int argc, char **argv);
 int cmd_send(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_tail(int argc, char **argv);
 int cmd_await(int argc, char **argv);
 int cmd_log(int argc, char **argv);

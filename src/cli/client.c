@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The HTTP client of send, tail, await, health, dead and replay, over libcurl. */
+/* The HTTP client of send, top, tail, await, health, dead and replay, over libcurl. */
 #include <curl/curl.h>
 #include <fcntl.h>
 #include <stdio.h>

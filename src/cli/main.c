@@ -10,6 +10,7 @@ const struct command commands[] = {
     { "check", cmd_check, "validate a configuration, print the effective one" },
     { "health", cmd_health, "ask a running bridge whether it is ready" },
     { "send", cmd_send, "sign a webhook as a provider would and deliver it" },
+    { "top", cmd_top, "what a running bridge does, at a glance" },
     { "tail", cmd_tail, "follow the events of a running bridge" },
     { "await", cmd_await, "wait for the final event of a job" },
     { "log", cmd_log, "look into a log folder", "ls verify dump repair fork" },

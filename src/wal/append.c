@@ -26,6 +26,7 @@ void append_begin(struct wal *w, struct segment *s)
     w->batch_n = 0;
     w->active_first_ms = 0;
     w->active_ours = s->end == SEGMENT_HEADER;
+    w->active_unclaimed = false;
 }
 
 static void room_for(struct wal *w, size_t more)
@@ -136,7 +137,9 @@ int append_flush(struct wal *w, uint64_t flags, struct err *e)
 static struct sidecar *make_sidecar(struct wal *w, const struct marker *m)
 {
     const struct segment *s = w->active;
-    struct sidecar sc = { .number = s->number, .end = m->end, .chain = m->chain };
+    struct sidecar sc = {
+        .number = s->number, .end = m->end, .chain = m->chain, .has_ids = !w->active_unclaimed
+    };
     struct sidecar *out;
 
     if (!w->active_ours || !(sc.v = dedup_range(w->dedup, s->first_lsn, m->last_lsn, &sc.n)))
@@ -271,6 +274,8 @@ static int take_one(struct wal *w, struct wal_append *a, struct err *e)
     if (a->dedup) {
         claim.lsn = a->lsn;
         dedup_claim(w->dedup, &claim);
+    } else {
+        w->active_unclaimed |= a->rec.id.n > 0;
     }
     return 0;
 }

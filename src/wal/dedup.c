@@ -290,20 +290,46 @@ void dedup_configure(struct dedup *d, const struct wal_dedup_cfg *cfg)
     d->window_ms = cfg->window_ms;
 }
 
-/* Lengths stand before the texts, so that ("ab","c") and ("a","bc") differ. */
-void dedup_key(const uint8_t secret[16], const struct record *rec, uint8_t out[16])
+static void add_text(struct siphash *h, struct span text)
 {
-    const struct span parts[] = { rec->source, rec->id, rec->type };
+    uint8_t n[8];
+
+    format_put64(n, text.n);
+    siphash_add(h, n, sizeof n);
+    siphash_add(h, text.p, text.n);
+}
+
+static uint32_t end_id(struct siphash h)
+{
+    uint8_t out[16];
+
+    siphash_end(&h, out);
+    return format_get32(out);
+}
+
+uint32_t dedup_id_hash(const uint8_t secret[16], struct span id)
+{
     struct siphash h;
 
     siphash_init(&h, secret);
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        uint8_t n[8];
-        format_put64(n, parts[i].n);
-        siphash_add(&h, n, sizeof n);
-        siphash_add(&h, parts[i].p, parts[i].n);
-    }
+    add_text(&h, id);
+    return end_id(h);
+}
+
+/* Lengths stand before the texts, so that ("ab","c") and ("a","bc") differ. The last four bytes are
+ * a hash of the id alone, by which it is found in the sidecars. */
+void dedup_key(const uint8_t secret[16], const struct record *rec, uint8_t out[16])
+{
+    struct siphash h;
+    uint32_t id;
+
+    siphash_init(&h, secret);
+    add_text(&h, rec->id);
+    id = end_id(h);
+    add_text(&h, rec->source);
+    add_text(&h, rec->type);
     siphash_end(&h, out);
+    format_put32(out + DEDUP_ID_AT, id);
 }
 
 bool dedup_find(struct dedup *d, const uint8_t key[16], int64_t now_ms, struct sidecar_entry *found)

@@ -279,24 +279,18 @@ static bool write_sidecar(struct wal *w, const struct segment *s)
 {
     struct err e = ERR_INIT;
     struct sidecar sc = s->sidecar ? *s->sidecar : (struct sidecar){ .n = 0 };
-    int64_t first_ms;
     bool good;
 
     good = (s->sidecar || !sidecar_build(w, s, &sc, &e)) && !sidecar_write(w, &sc, &e);
-    first_ms = sc.first_ms;
-    sidecar_free(&sc);
-    free(s->sidecar);
-    if (!good && !helper_is_space_error(errno)) {
+    if (!good && !helper_is_space_error(errno))
         fail(w, "a sidecar could not be written", &e);
-        return false;
-    }
     pthread_mutex_lock(&w->lock);
     for (size_t i = 0; good && i < w->segs_n; i++)
-        if (w->segs[i]->number == s->number) {
-            w->segs[i]->has_sidecar = true;
-            w->segs[i]->first_ms = first_ms;
-        }
+        if (w->segs[i]->number == s->number)
+            sidecar_known(w->segs[i], &sc);
     pthread_mutex_unlock(&w->lock);
+    sidecar_free(&sc);
+    free(s->sidecar);
     return good;
 }
 

@@ -201,27 +201,3 @@ void wal_watch_arm(struct wal_watch *watch)
 {
     atomic_store(&watch->armed, true);
 }
-
-uint64_t wal_lsn_at_time(struct wal *w, int64_t wall_ms)
-{
-    uint64_t after = atomic_load(&w->first_lsn) - 1, found;
-    struct err e = ERR_INIT;
-    struct wal_reader *r;
-    struct record rec;
-
-    pthread_mutex_lock(&w->lock);
-    for (size_t i = 0; i < w->segs_n; i++)
-        if (w->segs[i]->sealed && w->segs[i]->last_ms && w->segs[i]->last_ms < wall_ms)
-            after = MAX(after, w->segs[i]->last_lsn);
-    pthread_mutex_unlock(&w->lock);
-    if (wal_reader_open(&r, w, after, &e))
-        return after + 1;
-    found = atomic_load(&w->durable_lsn) + 1;
-    while (wal_reader_next(r, &rec, NULL, &e) == WAL_READ_OK)
-        if (rec.time_ms >= wall_ms) {
-            found = rec.lsn;
-            break;
-        }
-    wal_reader_close(r);
-    return found;
-}

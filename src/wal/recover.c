@@ -333,8 +333,7 @@ static int load_sidecars(struct wal *w, struct found *f, size_t last, struct err
             if (sidecar_build(w, s, &sc, e) || sidecar_write(w, &sc, e))
                 return -1;
         }
-        s->has_sidecar = true;
-        s->first_ms = sc.first_ms;
+        sidecar_known(s, &sc);
         s->last_ms = sc.last_ms;
         s->sealed_boot_ms = boot - MAX(now - sc.last_ms, 0);
         if (!s->first_lsn && s->end == SEGMENT_HEADER) /* all that it had is in its successor */

@@ -29,6 +29,8 @@ struct segment {
                                   last, 0: none */
     int64_t sealed_boot_ms;    /* CLOCK_BOOTTIME when it was sealed: its age counts from here */
     bool sealed, has_sidecar, recycled, mended;
+    bool has_ids; /* its sidecar has a table of so many ids, the whole segment's */
+    uint32_t ids;
     bool damaged, scrub_told; /* damage found at a start or by the scrub; named by the scrub */
     bool suspect;             /* a reader or the scrub met damage: the helper looks (heal.c) */
     uint64_t waits_for_lsn;   /* it did, and may set it aside once all sinks have this LSN */
@@ -105,6 +107,7 @@ struct wal {
     uint32_t batch_count;
     int64_t active_first_ms;       /* wall time of the first record, when all were appended by us */
     bool active_ours, first_batch; /* first_batch: the active segment holds one */
+    bool active_unclaimed;         /* it has a record whose id the index does not know */
     uint64_t next_lsn, marked_lsn; /* durable_lsn that is on disk already */
     struct marker previous;        /* what the opening record of the active segment says */
     enum marker_kind opening;
@@ -261,6 +264,7 @@ struct sidecar {
     int64_t first_ms, last_ms;
     size_t n;
     struct sidecar_entry *v;
+    bool has_ids; /* of every record that has an id there is an entry */
 };
 MUST_CHECK int sidecar_build(struct wal *w, const struct segment *s, struct sidecar *out,
                              struct err *e);
@@ -268,6 +272,18 @@ MUST_CHECK int sidecar_write(struct wal *w, const struct sidecar *sc, struct err
 int sidecar_read(const struct wal *w, uint64_t number,
                  struct sidecar *out); /* 0 good, 1 not there or bad */
 void sidecar_free(struct sidecar *sc);
+void sidecar_known(struct segment *s, const struct sidecar *sc); /* it is on the disk */
+/* The file, and where in it the table of ids is; -1: it cannot be opened. */
+int sidecar_open_ids(const struct wal *w, const struct segment *s, uint64_t *at, size_t *blocks);
+
+/* ids.c */
+#define IDS_BLOCK 4096u
+enum ids_answer { IDS_NONE, IDS_MAYBE, IDS_UNKNOWN };
+size_t ids_blocks(size_t n);
+void ids_put(const struct sidecar *sc, uint8_t *out); /* ids_blocks() zeroed blocks */
+/* The first LSN behind `after` that may have an id with that hash, in a sealed segment. */
+enum ids_answer ids_find(const struct wal *w, const struct segment *s, uint32_t hash,
+                         uint64_t after, uint64_t *lsn);
 
 /* dedup.c */
 /* With a file in dir where that leaves as much free. */
@@ -275,7 +291,9 @@ struct dedup *dedup_new(const char *dir, const struct wal_dedup_cfg *cfg, uint64
 void dedup_free(struct dedup *d);
 /* The window; any thread. */
 void dedup_configure(struct dedup *d, const struct wal_dedup_cfg *cfg);
+#define DEDUP_ID_AT 12 /* where in a key the hash of the id stands, 4 bytes */
 void dedup_key(const uint8_t secret[16], const struct record *rec, uint8_t out[16]);
+uint32_t dedup_id_hash(const uint8_t secret[16], struct span id);
 bool dedup_find(struct dedup *d, const uint8_t key[16], int64_t now_ms,
                 struct sidecar_entry *found);
 void dedup_claim(struct dedup *d, const struct sidecar_entry *entry);

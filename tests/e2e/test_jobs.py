@@ -304,6 +304,10 @@ def search():
         webhook(h, 'batch.succeeded', 'job-0', 'm-late')
         t.join(120)
         assert w == ['m-late'], w
+        made = h.status()['log']['id'] + '-33'  # the id of one that brings none
+        assert found(id=made) == []
+        assert post(h.port, b'POST /hooks/open HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}')[0] == 200
+        assert found(id=made) == [made] and found(id=made[:-1]) == [] and found(id=made[:-2] + '7') == []
     finally:
         h.clean()
 
