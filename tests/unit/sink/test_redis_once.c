@@ -170,8 +170,15 @@ static bool over(const struct owner *o)
 static void owner_open(struct owner *o, struct event_base *base, const char *socket,
                        const char *stream, const char *more)
 {
-    const struct sink_owner owner = { o,     note_outcome, note_gone, note_phase, note_room,
-                                      judge, resume,       cursor,    mark };
+    const struct sink_owner owner = { .arg = o,
+                                      .done = note_outcome,
+                                      .lost = note_gone,
+                                      .state = note_phase,
+                                      .ready = note_room,
+                                      .judge = judge,
+                                      .resume = resume,
+                                      .cursor = cursor,
+                                      .mark = mark };
     struct err_list errs = { 0 };
     struct err e = ERR_INIT;
     char yaml[400];
