@@ -15,7 +15,7 @@
 #include "redis.h"
 
 #define APPEND_ARGS 7
-#define RECORD_ARGS 10
+#define RECORD_ARGS 11
 
 /* %s: the trimming, as arguments of XADD. */
 static const char append[] =
@@ -28,11 +28,13 @@ static const char append[] =
     "redis.call('HSET', KEYS[2], ARGV[1], mark)\n"
     "local failed, why\n"
     "local a, xadd, stream = ARGV, redis.pcall, KEYS[1]\n"
-    "for i = 8, #a, 10 do\n"
+    "local none, transformed = {}, {'transformed', 'true'}\n"
+    "for i = 8, #a, 11 do\n"
     "  if tonumber(a[i]) > at then\n"
     "    local r = xadd('XADD', stream, %s'*', 'id', a[i + 2], 'source', a[i + 3],\n"
     "      'type', a[i + 4], 'subject', a[i + 5], 'time', a[i + 6], 'content_type', a[i + 7],\n"
-    "      'lsn', a[i], 'logid', id, 'headers', a[i + 8], 'body', a[i + 9])\n"
+    "      'lsn', a[i], 'logid', id, 'headers', a[i + 8], 'body', a[i + 9],\n"
+    "      unpack(a[i + 10] == '' and none or transformed))\n"
     "    if type(r) == 'table' and r.err then failed, why = a[i], r.err break end\n"
     "    lsn, crc = a[i], a[i + 1]\n"
     "  end\n"

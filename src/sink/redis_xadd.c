@@ -124,7 +124,7 @@ struct span redis_xadd_stream(struct redis_xadd *x, const struct record *rec)
 void redis_xadd(struct redis_xadd *x, struct span stream, const struct record *rec, struct buf *out)
 {
     bool trim = x->cfg->trim.maxlen || x->cfg->trim.maxage_ms;
-    int words = 23 + 3 * trim + 2 * (rec->replay.n > 0);
+    int words = 23 + 3 * trim + 2 * (rec->replay.n > 0) + 2 * rec->transformed;
     char made[RECORD_ID_MAX], lsn[NUMBER_MAX];
 
     headers_json(x, rec);
@@ -145,6 +145,8 @@ void redis_xadd(struct redis_xadd *x, struct span stream, const struct record *r
     pair(out, S("$7\r\nheaders\r\n"), buf_as_span(&x->json));
     if (rec->replay.n)
         pair(out, S("$6\r\nreplay\r\n"), rec->replay);
+    if (rec->transformed)
+        pair(out, S("$11\r\ntransformed\r\n"), S("true"));
     pair(out, S("$4\r\nbody\r\n"), rec->body);
 }
 
@@ -165,6 +167,7 @@ void redis_xadd_values(struct redis_xadd *x, const struct record *rec, struct bu
     redis_bulk(out, rec->content_type);
     redis_bulk(out, buf_as_span(&x->json));
     redis_bulk(out, rec->body);
+    redis_bulk(out, rec->transformed ? S("1") : S(""));
 }
 
 void redis_xadd_free(struct redis_xadd *x)
