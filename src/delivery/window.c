@@ -211,14 +211,15 @@ static void on_ready(void *arg)
 /* --- reading and sending
  * --------------------------------------------------------------------------------- */
 
-/* A program that cannot be run holds the sink up, as a server that is away does. */
+/* A program that cannot be run holds the sink up, as a server that is away does; somebody has to
+ * look at it when that does not pass. */
 static void judge_later(struct delivery *d, struct entry *en, const char *reason)
 {
     d->no_program = true;
     en->again = true;
     d->again++;
     count_retry(d, "jq");
-    set_state(d, SINK_RETRYING, reason);
+    set_state(d, d->attempt < 4 ? SINK_RETRYING : SINK_BLOCKED, reason);
     retry_later(d);
 }
 
@@ -230,6 +231,7 @@ static bool passes_judgement(struct delivery *d, struct entry *en)
 
     if (judged != JUDGED_LATER && d->no_program) {
         d->no_program = false;
+        d->attempt = 0;
         set_state(d, SINK_RUNNING, "");
     }
     switch (judged) {

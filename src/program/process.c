@@ -375,6 +375,7 @@ int program_process(int argc, char **argv)
     if (argc != 2 || strcmp(argv[1], PROGRAM_WORD) != 0 || fcntl(PROGRAM_FD, F_GETFD) < 0)
         return -1;
     prctl(PR_SET_NAME, "hookline-jq");
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* of a worker whose keeper was killed */
     signal(SIGCHLD, SIG_IGN); /* keepers are nobody's to wait for */
     while ((rc = next_birth(&b, fds)) >= 0) {
         if (rc)

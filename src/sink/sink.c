@@ -35,8 +35,8 @@ const struct cfg_key *sink_cfg_keys(void)
           .help = "Processor time for one event; more makes a dead letter." },
         { "memory", CFG_BYTES, sizeof(int64_t), "256MiB", (int64_t)MIB(16), (int64_t)GIB(64),
           .flags = CFG_RELOAD,
-          .help = "Memory for one event; more makes a dead letter. The parsed body counts: up to "
-                  "150 times its bytes in the worst case, three times usually." },
+          .help = "Memory for one event; more makes a dead letter. The parsed body counts: some "
+                  "ten times its bytes, 140 times in the worst case." },
         { 0 }
     };
     static const struct cfg_key in_flight[] = { { "events", CFG_INT, 0, "10000", 1, 1000000,
