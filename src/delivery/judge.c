@@ -7,8 +7,8 @@
 #include "log.h"
 #include "room.h"
 
-enum judged judge(struct delivery *d, const struct record *rec, char **made, size_t *made_n,
-                  const char **reason)
+enum judged judge_record(struct delivery *d, const struct record *rec, char **made, size_t *made_n,
+                         const char **reason)
 {
     enum program_verdict verdict;
 

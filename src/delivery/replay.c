@@ -197,7 +197,7 @@ static bool passes_judgement(struct replay *r, struct item *it)
 {
     const char *reason;
 
-    switch (judge(r->d, &it->rec, &it->made, &it->made_n, &reason)) {
+    switch (judge_record(r->d, &it->rec, &it->made, &it->made_n, &reason)) {
     case JUDGED_SEND:
         it->judged = true;
         it->size += it->made_n;

@@ -125,8 +125,8 @@ enum judged {
 #define JUDGED_BAD_SAID "match.jq or transform.jq failed; the letter says why"
 /* made is the caller's where the record was transformed, else NULL; the reason is NUL-ended and
  * stays until the next call on this thread. */
-enum judged judge(struct delivery *d, const struct record *rec, char **made, size_t *made_n,
-                  const char **reason);
+enum judged judge_record(struct delivery *d, const struct record *rec, char **made, size_t *made_n,
+                         const char **reason);
 /* What goes to the sink; its spans are those of rec and made. */
 struct record judged_record(const struct record *rec, const char *made, size_t made_n);
 bool judging_long(const struct delivery *d, int64_t since_ms);

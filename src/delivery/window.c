@@ -227,7 +227,7 @@ static void judge_later(struct delivery *d, struct entry *en, const char *reason
 static bool passes_judgement(struct delivery *d, struct entry *en)
 {
     const char *reason;
-    enum judged judged = judge(d, &en->rec, &en->made, &en->made_n, &reason);
+    enum judged judged = judge_record(d, &en->rec, &en->made, &en->made_n, &reason);
 
     if (judged != JUDGED_LATER && d->no_program) {
         d->no_program = false;

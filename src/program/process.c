@@ -31,20 +31,12 @@ struct keeper {
     jq_state *match, *transform;
 };
 
-/* Read in a signal handler, and where memory has run out. */
-static volatile sig_atomic_t in_transform;
-
-static void on_time(int sig UNUSED)
-{
-    _exit(ENDED_TIME + in_transform);
-}
-
 static void on_no_memory(void *arg UNUSED)
 {
-    _exit(ENDED_MEMORY + in_transform);
+    _exit(ENDED_MEMORY);
 }
 
-/* 0: no bound. */
+/* SIGPROF ends the process, without a handler. 0: no bound. */
 static void bound_time(int64_t ms)
 {
     struct itimerval t = { .it_value = { ms / 1000, ms % 1000 * 1000 } };
@@ -142,7 +134,6 @@ static struct answer transformed(struct keeper *k, jv input)
 {
     jv result;
 
-    in_transform = 1;
     result = first_result(k->transform, input);
     if (jv_is_valid(result))
         return changed(k, result);
@@ -157,7 +148,6 @@ static struct answer answer_to(struct keeper *k, uint64_t n)
     struct answer a = { .kind = ANSWER_TAKES };
     jv input;
 
-    in_transform = !k->match;
     input = jv_parse_sized(k->in, (int)n);
     if (!jv_is_valid(input))
         return failed(k, "jq: ", input);
@@ -269,6 +259,8 @@ static jq_state *compile(struct keeper *k, const char *which, char *text)
         on_no_memory(NULL);
     jq_set_nomem_handler(jq, on_no_memory, NULL);
     jq_set_error_cb(jq, on_message, &message);
+    jq_set_input_cb(jq, NULL, NULL); /* jq 1.6 leaves these two as it finds them */
+    jq_set_debug_cb(jq, NULL, NULL);
     jq_set_attr(jq, jv_string("JQ_LIBRARY_PATH"), jv_array());
     good = jq_compile(jq, text);
     free(text);
@@ -302,7 +294,6 @@ static NORETURN void keep(struct keeper *k)
     pid_t pid;
 
     signal(SIGCHLD, SIG_DFL); /* the nursery does not wait for its own; we do */
-    signal(SIGPROF, on_time);
     if (give_up(k->birth.memory_bytes)) {
         uint64_t n = put(k, S("jq: its bounds could not be set here (setrlimit)"));
         tell(k, (struct answer){ .kind = ANSWER_BROKEN, .n = n });
@@ -376,7 +367,7 @@ int program_process(int argc, char **argv)
         return -1;
     prctl(PR_SET_NAME, "hookline-jq");
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* of a worker whose keeper was killed */
-    signal(SIGCHLD, SIG_IGN); /* keepers are nobody's to wait for */
+    signal(SIGCHLD, SIG_IGN);         /* keepers are nobody's to wait for */
     while ((rc = next_birth(&b, fds)) >= 0) {
         if (rc)
             continue;

@@ -273,19 +273,17 @@ static bool listening(struct program *p)
 
 static bool over_bounds(const struct program *p, int status, struct buf *out)
 {
-    int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
-    const char *which = code % 2 ? "transform.jq" : "match.jq";
+    bool time = WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF;
+    bool memory = WIFEXITED(status) && WEXITSTATUS(status) == ENDED_MEMORY;
 
-    if (code < ENDED_TIME || code > ENDED_MEMORY + 1)
-        return false;
     out->n = 0;
-    if (code < ENDED_MEMORY)
-        buf_printf(out, "%s: took more than %lld ms of processor time (jq.timeout)", which,
+    if (time)
+        buf_printf(out, "jq: took more than %lld ms of processor time (jq.timeout)",
                    (long long)p->birth.timeout_ms);
-    else
-        buf_printf(out, "%s: needed more than %llu bytes of memory (jq.memory)", which,
+    if (memory)
+        buf_printf(out, "jq: needed more than %llu bytes of memory (jq.memory)",
                    (unsigned long long)p->birth.memory_bytes);
-    return true;
+    return time || memory;
 }
 
 static void how_it_ended(int status, struct buf *out)

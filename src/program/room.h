@@ -7,8 +7,8 @@
  * The nursery is this program, executed again before the sandbox closes, with an empty environment
  * and without a thread; it can give birth whenever a program is changed or its keeper was killed.
  * A keeper compiles and then has one worker at a time; when that ends it says how and forks the
- * next, which needs no compiling. A worker that is over its processor time or its memory ends
- * itself, from a signal of the kernel and from the allocator; nobody has to find that out.
+ * next, which needs no compiling. A worker that is over its processor time is ended by the
+ * kernel, over its memory it ends itself; nobody has to find that out.
  *
  * Bodies go through the shared memory, and one packet says that they are there. A request has a
  * number, so that the answer to one that was given up is not taken for the next. What is read of an
@@ -47,7 +47,7 @@ struct answer {
     int kind, detail;
 };
 
-/* How a worker ends itself; the second of each pair: in transform.jq. */
-enum { ENDED_TIME = 70, ENDED_MEMORY = 72 };
+/* How a worker ends where memory has run out; over its time it is ended by SIGPROF. */
+enum { ENDED_MEMORY = 70 };
 
 #define REASON_MAX 400

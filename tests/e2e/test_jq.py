@@ -122,8 +122,8 @@ def bounds():
         letters = json.loads(h.get('/v1/dead/jq')[1])['letters']
         why = {l['lsn']: l['reason'] for l in letters}
         for i in (1, 5):
-            assert why.pop(lsns[i]) == 'transform.jq: took more than 200 ms of processor time (jq.timeout)', letters
-        assert why.pop(lsns[2]) == 'transform.jq: needed more than 33554432 bytes of memory (jq.memory)', letters
+            assert why.pop(lsns[i]) == 'jq: took more than 200 ms of processor time (jq.timeout)', letters
+        assert why.pop(lsns[2]) == 'jq: needed more than 33554432 bytes of memory (jq.memory)', letters
         assert why.pop(lsns[3]) == 'transform.jq: not sesame', letters
         assert why.pop(lsns[7]).startswith('the body is not JSON') and not why, letters
         assert 'sesame' not in h.text('log'), 'jq quotes bodies; the log does not'
