@@ -64,7 +64,7 @@ static uint64_t put(struct keeper *k, struct span s)
 /* Our words and jq's, cut where a character begins. The message is freed. */
 static uint64_t put_reason(struct keeper *k, const char *ours, jv message)
 {
-    char text[REASON_MAX];
+    char text[REASON_MAX] = "";
     size_t n = 0;
     jv m = jv_get_kind(message) == JV_KIND_STRING ? message : jv_dump_string(message, 0);
     const char *parts[] = { ours, jv_string_value(m) };
@@ -360,7 +360,7 @@ static NORETURN void be_born(const struct birth *b, const int fds[2])
 
 int program_process(int argc, char **argv)
 {
-    struct birth b;
+    struct birth b = { 0 };
     int fds[2], rc;
 
     if (argc != 2 || strcmp(argv[1], PROGRAM_WORD) != 0 || fcntl(PROGRAM_FD, F_GETFD) < 0)
