@@ -12,33 +12,36 @@ static const char *const delivery_words[] = { "at-least-once", "exactly-once", N
 #define LETTER_BYTES KIB(64) /* of a dead letter beside its body, at most about */
 #define F(m) offsetof(struct sink_cfg, m)
 
+static const struct cfg_key match_keys[] = {
+    { "source", CFG_STR, 0, "*", .help = "Glob over the source's name." },
+    { "type", CFG_STR, sizeof(char *), "*", .help = "Glob over the event's type." },
+    { "jq", CFG_STR, 2 * sizeof(char *), "", .flags = CFG_RELOAD,
+      .help = "A jq program over the body: where its first result is false or null, or it has "
+              "none, the event is not for this sink. An error, also of a body that is not "
+              "JSON, makes a dead letter." },
+    { 0 }
+};
+
+static const struct cfg_key transform_keys[] = {
+    { "jq", CFG_STR, 0, "", .flags = CFG_RELOAD,
+      .help = "A jq program over the body: its first result, as compact JSON, is what this "
+              "sink gets instead, marked as `ce_transformed`. No result, or an error, makes a "
+              "dead letter." },
+    { 0 }
+};
+
+static const struct cfg_key jq_keys[] = {
+    { "timeout", CFG_MSEC, 0, "1s", 1, 5000, .flags = CFG_RELOAD,
+      .help = "Processor time for one event; more makes a dead letter." },
+    { "memory", CFG_BYTES, sizeof(int64_t), "256MiB", (int64_t)MIB(16), (int64_t)GIB(64),
+      .flags = CFG_RELOAD,
+      .help = "Memory for one event; more makes a dead letter. The parsed body counts: some "
+              "ten times its bytes, 140 times in the worst case." },
+    { 0 }
+};
+
 const struct cfg_key *sink_cfg_keys(void)
 {
-    static const struct cfg_key match[] = {
-        { "source", CFG_STR, 0, "*", .help = "Glob over the source's name." },
-        { "type", CFG_STR, sizeof(char *), "*", .help = "Glob over the event's type." },
-        { "jq", CFG_STR, 2 * sizeof(char *), "", .flags = CFG_RELOAD,
-          .help = "A jq program over the body: where its first result is false or null, or it has "
-                  "none, the event is not for this sink. An error, also of a body that is not "
-                  "JSON, makes a dead letter." },
-        { 0 }
-    };
-    static const struct cfg_key transform[] = {
-        { "jq", CFG_STR, 0, "", .flags = CFG_RELOAD,
-          .help = "A jq program over the body: its first result, as compact JSON, is what this "
-                  "sink gets instead, marked as `ce_transformed`. No result, or an error, makes a "
-                  "dead letter." },
-        { 0 }
-    };
-    static const struct cfg_key jq[] = {
-        { "timeout", CFG_MSEC, 0, "1s", 1, 5000, .flags = CFG_RELOAD,
-          .help = "Processor time for one event; more makes a dead letter." },
-        { "memory", CFG_BYTES, sizeof(int64_t), "256MiB", (int64_t)MIB(16), (int64_t)GIB(64),
-          .flags = CFG_RELOAD,
-          .help = "Memory for one event; more makes a dead letter. The parsed body counts: some "
-                  "ten times its bytes, 140 times in the worst case." },
-        { 0 }
-    };
     static const struct cfg_key in_flight[] = { { "events", CFG_INT, 0, "10000", 1, 1000000,
                                                   .help = "Sent and not yet confirmed, at most." },
                                                 { "bytes", CFG_BYTES, sizeof(int64_t), "64MiB",
@@ -72,10 +75,10 @@ const struct cfg_key *sink_cfg_keys(void)
           .help =
               "`at-least-once`, or `exactly-once`: no duplicate for a `read_committed` consumer "
               "or in a stream, whatever crashes." },
-        { "match", CFG_SECTION, F(match), .sub = match, .help = "Which events go here." },
-        { "transform", CFG_SECTION, F(transform), .sub = transform,
+        { "match", CFG_SECTION, F(match), .sub = match_keys, .help = "Which events go here." },
+        { "transform", CFG_SECTION, F(transform), .sub = transform_keys,
           .help = "What becomes of them; without it the body goes as it came." },
-        { "jq", CFG_SECTION, F(jq), .sub = jq, .help = "Bounds of both programs." },
+        { "jq", CFG_SECTION, F(jq), .sub = jq_keys, .help = "Bounds of both programs." },
         { "from", CFG_STR, F(from), "",
           .help = "Where a new sink starts: now, oldest, an LSN or a time; oldest for the first "
                   "sinks of a log, now for one added later." },
