@@ -19,7 +19,7 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(WARN) $(OPT.$(V)) -iquote include -DHOOK
              -fstack-protector-strong -fPIE -pthread $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = $(OPT.$(V)) -pie -Wl,-z,relro,-z,now -pthread $(LDFLAGS)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LIBS       := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+LIBS       := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -ljq -lm
 
 SRC   := $(wildcard src/*/*.c)
 OBJ   := $(SRC:%.c=$B/%.o) $B/gen/providers.o $B/gen/page.o

@@ -17,6 +17,9 @@ struct delivery;
 MUST_CHECK int delivery_start(struct delivery **out, struct wal *w, const char *name,
                               const struct sink_cfg *cfg, bool first_sinks, uint64_t max_body,
                               struct otlp *otlp, struct err *e);
+/* Takes the place of the program that judges records from now on (match.jq, transform.jq; NULL:
+ * none), which is cfg->program at the start. What was judged already stays so. Any thread. */
+void delivery_program(struct delivery *d, struct program *p);
 /* Waits for outstanding acknowledgements until timeout_ms, writes and syncs the cursor, joins. */
 void delivery_stop(struct delivery *d, int64_t timeout_ms);
 bool delivery_drained(

@@ -26,6 +26,8 @@ struct record {
     struct span headers;
     struct span body;
     struct span replay; /* id of the run that sends it again; never in the log */
+    bool transformed;   /* body and content type were made for a sink; never in the log */
+    uint32_t log_crc;   /* transformed: record_crc() of what the log holds */
 };
 
 #define LOG_ID_TEXT_MAX 37 /* a UUID as text and its NUL */
@@ -35,7 +37,8 @@ struct record {
 struct span record_id(const struct record *rec, const char *logid, char *out);
 
 /* CRC-32C over all that a record says, wherever it stands: a log that is copied, mended or
- * recovered gives a record another place and so another checksum on disk, but the same one here. */
+ * recovered gives a record another place and so another checksum on disk, but the same one here; so
+ * does one that was transformed. */
 uint32_t record_crc(const struct record *rec);
 
 /* Walks the kept headers: false when there are no more. *at starts as rec->headers. */

@@ -11,6 +11,7 @@
 #include "cfg.h"
 #include "inbox.h"
 #include "metrics.h"
+#include "program.h"
 #include "record.h"
 
 struct sink_kafka_cfg;
@@ -26,9 +27,17 @@ struct sink_cfg {
     struct sink_http_cfg *http;
     int delivery; /* SINK_AT_LEAST_ONCE, SINK_EXACTLY_ONCE */
     struct {
-        char *source, *type;
+        char *source, *type, *jq;
     } match;
-    char *from; /* "" (default rule), now, oldest, an LSN or a time */
+    struct {
+        char *jq;
+    } transform;
+    struct {
+        int64_t timeout_ms;
+        uint64_t memory_bytes;
+    } jq;
+    struct program *program; /* made by sink_check(); NULL: neither match.jq nor transform.jq */
+    char *from;              /* "" (default rule), now, oldest, an LSN or a time */
     struct {
         int64_t events;
         uint64_t bytes;
@@ -44,10 +53,11 @@ struct sink_cfg {
     uint64_t dead_bytes;
 };
 const struct cfg_key *sink_cfg_keys(void);
-/* Cross checks: exactly one kind, refused librdkafka properties, templates. max_body: largest body
- * of any source. */
-void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_node *at,
+/* Cross checks: exactly one kind, refused librdkafka properties, templates; compiles the programs.
+ * max_body: largest body of any source. */
+void sink_check(const char *name, struct sink_cfg *cfg, const struct cfg_node *at,
                 uint64_t max_body, struct err_list *errs, struct err_list *warns);
+void sink_release(struct sink_cfg *cfg);                    /* what sink_check() made */
 uint64_t sink_destination_hash(const struct sink_cfg *cfg); /* for the cursor */
 /* How many connections it may open at once where that can be many, else 0. */
 uint32_t sink_files(const struct sink_cfg *cfg);

@@ -296,7 +296,8 @@ static bool same_items(const struct cfg_key *k, const struct cfg_list *a, const 
     return same;
 }
 
-/* By value, not as printed: printed secrets are masked. */
+/* By value, not as printed: printed secrets are masked. What a reload can apply counts as the same.
+ */
 static bool same_table(const struct cfg_key *table, const void *a, const void *b)
 {
     for (const struct cfg_key *k = table; k->name; k++) {
@@ -304,6 +305,8 @@ static bool same_table(const struct cfg_key *table, const void *a, const void *b
         const void *p = *(void *const *)x, *q = *(void *const *)y;
         bool same;
 
+        if (k->flags & CFG_RELOAD)
+            continue;
         if (k->type == CFG_SECTION)
             same = same_table(k->sub, x, y);
         else if (k->type == CFG_OPTION)

@@ -363,6 +363,8 @@ void conf_free(struct conf *c)
         net_door_close(&c->intake.doors[i]);
     free(c->intake.doors);
     net_door_close(&c->admin_door);
+    for (size_t i = 0; i < c->sinks.n; i++)
+        sink_release(c->sinks.v[i]);
     cfg_release(conf_keys(), c);
     free(c->file);
     free(c);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "program.h"
 
 const struct command commands[] = {
     { "serve", cmd_serve, "run the bridge" },
@@ -33,13 +34,20 @@ static void usage(FILE *out)
 
 int main(int argc, char **argv)
 {
+    int rc = program_process(argc, argv);
+
+    if (rc >= 0)
+        return rc;
     if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
         usage(stdout);
         return EXIT_OK;
     }
     for (const struct command *c = commands; argc > 1 && c->name; c++)
-        if (!strcmp(argv[1], c->name))
-            return c->run(argc - 1, argv + 1);
+        if (!strcmp(argv[1], c->name)) {
+            rc = c->run(argc - 1, argv + 1);
+            program_end();
+            return rc;
+        }
     if (argc > 1)
         fprintf(stderr, "hookline: unknown command %s\n", argv[1]);
     usage(stderr);

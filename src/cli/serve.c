@@ -268,6 +268,8 @@ static void apply(struct server *s, struct conf *new)
 
     make_gates(s, new);
     use_logging(s, new);
+    for (size_t i = 0; i < s->view.sinks_n; i++) /* the same, else it would need a restart */
+        delivery_program(s->view.sinks[i], ((const struct sink_cfg *)new->sinks.v[i])->program);
     intake_publish(s->view.intake, &new->intake);
     wal_reconfigure(s->wal, &new->log, &new->dedup.index);
     s->conf = new;

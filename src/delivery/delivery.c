@@ -111,7 +111,7 @@ static void release(struct delivery *d)
     if (d->sink)
         d->sink->type->close(d->sink);
     for (size_t i = 0; i < d->n; i++)
-        wal_release(d->ring[(d->first + i) % d->cap].hold);
+        entry_drop(&d->ring[(d->first + i) % d->cap]);
     wal_watch_remove(d->wal, &d->watch);
     wal_reader_close(d->reader);
     wal_reader_close(d->counting);
@@ -126,6 +126,8 @@ static void release(struct delivery *d)
     progress_close(&d->passed_out);
     pthread_mutex_destroy(&d->lock);
     buf_free(&d->warnings);
+    buf_free(&d->answer);
+    program_release(d->program);
     wal_run_free(&d->run);
     free(d->ring);
     free(d->name);
@@ -196,6 +198,7 @@ int delivery_start(struct delivery **out, struct wal *w, const char *name,
     d->wal = w;
     d->name = xstrdup(name);
     d->cfg = cfg;
+    d->program = program_hold(cfg->program);
     d->max_body = max_body;
     d->otlp = otlp;
     d->everything = !strcmp(cfg->match.source, "*") && !strcmp(cfg->match.type, "*");

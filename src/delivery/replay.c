@@ -21,6 +21,9 @@ struct item {
     struct record rec;
     struct wal_map *hold; /* of a replay */
     char *bytes;          /* of a redrive */
+    char *made;           /* of a program */
+    size_t made_n;
+    bool judged, skipped;
     size_t size;
     unsigned tries;
     bool sent, again, done;
@@ -106,7 +109,8 @@ static void send_later(struct replay *r, struct item *it)
     event_add(&r->retry, &tv);
 }
 
-static void refused(struct replay *r, struct item *it, const char *reason)
+/* said: the reason as it is logged. */
+static void refused(struct replay *r, struct item *it, const char *reason, const char *said)
 {
     struct delivery *d = r->d;
     struct err e = ERR_INIT;
@@ -127,7 +131,7 @@ static void refused(struct replay *r, struct item *it, const char *reason)
     if (!there)
         atomic_fetch_add(&d->dead_total, 1);
     log_warn(redrive ? "a redriven letter was refused again" : "dead letter", KS("sink", d->name),
-             KU("lsn", it->rec.lsn), KS("reason", reason));
+             KU("lsn", it->rec.lsn), KS("reason", said));
 }
 
 static void on_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const char *reason)
@@ -154,7 +158,7 @@ static void on_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const ch
         send_later(r, it);
         break;
     case SINK_POISON:
-        refused(r, it, reason);
+        refused(r, it, reason, reason);
     }
 }
 
@@ -196,12 +200,43 @@ static void on_ready(void *arg)
 /* --- sending
  * -------------------------------------------------------------------------------------------- */
 
+/* As in window.c. A letter that is not for this sink any more is taken out. */
+static bool passes_judgement(struct replay *r, struct item *it)
+{
+    const char *reason;
+
+    switch (judge_record(r->d, &it->rec, &it->made, &it->made_n, &reason)) {
+    case JUDGED_SEND:
+        it->judged = true;
+        it->size += it->made_n;
+        r->bytes += it->made_n;
+        return true;
+    case JUDGED_SKIP:
+        it->done = it->has_it = it->skipped = true;
+        break;
+    case JUDGED_BAD:
+        it->tries++;
+        refused(r, it, reason, JUDGED_BAD_SAID);
+        break;
+    case JUDGED_LATER:
+        say(r, SINK_RETRYING, reason);
+        send_later(r, it);
+    }
+    pump_soon(r);
+    return false;
+}
+
 static bool hand_over(struct replay *r, struct item *it)
 {
+    struct record out;
+
+    if (!it->judged && r->d->program && !passes_judgement(r, it))
+        return true;
+    out = judged_record(&it->rec, it->made, it->made_n);
     it->sent = true;
     it->tries++;
     r->outstanding++;
-    if (r->sink->type->send(r->sink, &it->rec) == 0)
+    if (r->sink->type->send(r->sink, &out) == 0)
         return true;
     it->sent = false;
     it->tries--;
@@ -248,6 +283,7 @@ static void drop_item(struct item *it)
     if (it->hold)
         wal_release(it->hold);
     free(it->bytes);
+    free(it->made);
 }
 
 static void free_replay(struct replay *r)
@@ -360,12 +396,14 @@ static void take_out(struct replay *r)
 {
     struct delivery *d = r->d;
     struct err e = ERR_INIT;
-    uint64_t removed;
+    uint64_t removed, skipped = 0;
     size_t n = 0;
 
     for (size_t i = 0; i < r->n; i++) {
-        if (at(r, i)->has_it)
-            r->out[n++] = at(r, i)->rec.lsn;
+        if (!at(r, i)->has_it)
+            continue;
+        r->out[n++] = at(r, i)->rec.lsn;
+        skipped += at(r, i)->skipped;
         at(r, i)->has_it = false;
     }
     if (!n)
@@ -373,7 +411,7 @@ static void take_out(struct replay *r)
     if (wal_dead_remove(d->dead, r->out, n, &removed, &e))
         die(EXIT_IO, "sink %s: %s", d->name, e.text);
     pthread_mutex_lock(&d->lock);
-    d->run.delivered += n;
+    d->run.delivered += n - skipped;
     pthread_mutex_unlock(&d->lock);
     dead_counted(d);
     replay_room(d);
@@ -392,7 +430,7 @@ static void pass_done(struct replay *r)
     while (r->n && at(r, 0)->done) {
         struct item *it = at(r, 0);
         dead += it->refused;
-        delivered += !it->refused && !redrive;
+        delivered += !it->refused && !it->skipped && !redrive;
         r->bytes -= it->size;
         drop_item(it);
         r->first = (r->first + 1) % r->cap;
@@ -415,6 +453,7 @@ static bool can_read(const struct replay *r)
 static void pump(struct replay *r)
 {
     bool replays = r->d->run.kind == RUN_REPLAY;
+    int64_t since = clock_mono_ms();
     struct err e = ERR_INIT;
     enum got got = GOT;
     int reads = 0;
@@ -423,7 +462,7 @@ static void pump(struct replay *r)
         send_again(r);
     if (r->unsent && !r->full && !r->again)
         r->unsent = !hand_over(r, at(r, r->n - 1));
-    while (got == GOT && reads++ < READS_A_PASS && can_read(r))
+    while (got == GOT && reads++ < READS_A_PASS && can_read(r) && !judging_long(r->d, since))
         got = replays ? next_record(r, &e) : next_letter(r, &e);
     pass_done(r);
     r->sink->type->flush(r->sink);

@@ -110,6 +110,7 @@ static double blocked(const struct delivery *d)
         return (double)atomic_load(&d->member);                                                    \
     }
 COUNTER(delivered)
+COUNTER(filtered)
 COUNTER(replayed)
 COUNTER(gone)
 COUNTER(states_lost)
@@ -140,6 +141,8 @@ void delivery_metrics(struct delivery *const *d, size_t n, struct buf *out)
           "Age of the oldest event that the sink does not have." },
         { "hookline_sink_delivered_total", "counter", delivered,
           "Events that the sink confirmed." },
+        { "hookline_sink_filtered_total", "counter", filtered,
+          "Events that match.jq let pass by." },
         { "hookline_sink_dead_total", "counter", dead_total, "Events moved to the dead letters." },
         { "hookline_dead_events", "gauge", dead_n, "Events in the dead-letter log." },
         { "hookline_dead_bytes", "gauge", dead_bytes, "Their bytes; `dead_bytes` is their limit." },

@@ -103,7 +103,7 @@ static void keep_window(struct delivery *d, uint64_t lsn)
     d->again = 0;
     for (size_t i = 0; i < d->n; i++) {
         struct entry *en = at(d, i);
-        en->done = !en->matches || en->dead || en->rec.lsn <= lsn;
+        en->done = !en->matches || en->skipped || en->dead || en->rec.lsn <= lsn;
         en->sent = false;
         en->again = !en->done;
         d->again += en->again;
@@ -113,8 +113,7 @@ static void keep_window(struct delivery *d, uint64_t lsn)
 static void read_again(struct delivery *d, uint64_t lsn)
 {
     for (size_t i = 0; i < d->n; i++)
-        if (at(d, i)->hold)
-            wal_release(at(d, i)->hold);
+        entry_drop(at(d, i));
     d->n = d->first = d->bytes = d->again = 0;
     d->passed = d->counted = lsn;
     d->matched_ahead = d->matched_passed;

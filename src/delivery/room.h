@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of this room share: delivery.c the thread and its life, window.c what is read,
  * sent and reported, resume.c where exactly once goes on, replay.c the same for what is sent once
- * more, steer.c what the admin listener asks for, report.c what is shown, retire.c sinks that left
- * the configuration. */
+ * more, judge.c what a program says of a record, steer.c what the admin listener asks for, report.c
+ * what is shown, retire.c sinks that left the configuration. */
 #pragma once
 
 #include <event2/event_struct.h>
@@ -23,6 +23,10 @@ struct entry {
     bool matches, sent, done, again, dead;
     bool spans;       /* its trace is sampled, and spans are sent */
     int64_t first_us; /* where `spans`: when it was handed over first */
+    bool judged;  /* by the sink's program */
+    bool skipped; /* not for this sink: the program says so */
+    char *made;   /* what the program made of the body, NULL: nothing */
+    size_t made_n;
 };
 
 struct retry_count {
@@ -34,6 +38,8 @@ struct delivery {
     struct wal *wal;
     char *name;
     const struct sink_cfg *cfg;
+    struct program *program; /* NULL: none; see judge.c */
+    struct buf answer;       /* of the program, the last one */
     uint64_t max_body;
     struct otlp *otlp; /* NULL: no spans */
     pthread_t thread;
@@ -58,6 +64,7 @@ struct delivery {
     unsigned attempt;
     bool unsent; /* the newest of the ring: the sink had no room for it */
     bool sink_full, waiting_retry, damaged, dead_full, pumping;
+    bool no_program;          /* it could not be run when it was tried last */
     bool kick;                /* something was reported since the last pump */
     uint64_t epoch;           /* exactly once, else 0; see resume.c */
     uint64_t confirmed;       /* the highest LSN that the sink is known to have */
@@ -74,7 +81,7 @@ struct delivery {
     int64_t paused_ms; /* by an operator, since then (wall); 0: not. Written by this thread only */
     struct buf warnings; /* items of a JSON array */
     struct retry_count retries[REASONS];
-    struct counter delivered, gone, lost, states_lost, replayed;
+    struct counter delivered, filtered, gone, lost, states_lost, replayed;
     atomic_bool full;
     struct progress passed_out;
     _Atomic uint64_t lag_events, dead_n, dead_bytes, dead_total;
@@ -84,6 +91,7 @@ struct delivery {
 /* Durable beside the cursor, for the day when the sink leaves the configuration. */
 MUST_CHECK int filter_remember(struct wal *w, const char *name, const struct sink_cfg *cfg,
                                struct err *e);
+void entry_drop(struct entry *en); /* gives back what it holds */
 void window_pump(struct delivery *d);
 void window_advance(struct delivery *d);
 void window_retry_due(struct delivery *d);
@@ -114,5 +122,23 @@ void replay_pause(struct delivery *d); /* the process ends: what was reported is
 void replay_close(struct delivery *d);
 const char *replay_state(const struct replay *r, const char **reason); /* under d->lock */
 void replay_room(struct delivery *d);                                  /* letters were taken out */
+/* judge.c */
+enum judged {
+    JUDGED_SEND,
+    JUDGED_SKIP,  /* done with it */
+    JUDGED_BAD,   /* to the dead letters, with the reason */
+    JUDGED_LATER, /* the program cannot be run now; the reason says why */
+};
+#define JUDGED_TURN_MS 50 /* so long it judges before the loop gets its turn */
+/* In our log, where no body may stand: jq quotes what it cannot work with. */
+#define JUDGED_BAD_SAID "match.jq or transform.jq failed; the letter says why"
+/* made is the caller's where the record was transformed, else NULL; the reason is NUL-ended and
+ * stays until the next call on this thread. */
+enum judged judge_record(struct delivery *d, const struct record *rec, char **made, size_t *made_n,
+                         const char **reason);
+/* What goes to the sink; its spans are those of rec and made. */
+struct record judged_record(const struct record *rec, const char *made, size_t made_n);
+bool judging_long(const struct delivery *d, int64_t since_ms);
+
 /* steer.c */
 void dead_counted(struct delivery *d);

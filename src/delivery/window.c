@@ -64,6 +64,15 @@ static struct entry *find(struct delivery *d, uint64_t lsn)
     return lsn > d->passed && lsn - d->passed <= d->n ? at(d, (size_t)(lsn - d->passed - 1)) : NULL;
 }
 
+void entry_drop(struct entry *en)
+{
+    if (en->hold)
+        wal_release(en->hold);
+    free(en->made);
+    en->hold = NULL;
+    en->made = NULL;
+}
+
 /* What is done with leaves the ring. */
 static void pass_done(struct delivery *d)
 {
@@ -72,8 +81,7 @@ static void pass_done(struct delivery *d)
         d->passed = en->rec.lsn;
         d->bytes -= en->bytes;
         d->matched_passed += en->matches;
-        if (en->hold)
-            wal_release(en->hold);
+        entry_drop(en);
         d->first = (d->first + 1) % d->cap;
         d->n--;
     }
@@ -104,7 +112,8 @@ static void retry_later(struct delivery *d)
     event_add(&d->retry, &tv);
 }
 
-static void to_dead(struct delivery *d, struct entry *en, const char *reason)
+/* said: the reason as it is logged. */
+static void to_dead(struct delivery *d, struct entry *en, const char *reason, const char *said)
 {
     struct err e = ERR_INIT;
 
@@ -114,7 +123,7 @@ static void to_dead(struct delivery *d, struct entry *en, const char *reason)
         spans_end(d, en, "dead letter");
         dead_counted(d);
         atomic_fetch_add(&d->dead_total, 1);
-        log_warn("dead letter", KS("sink", d->name), KU("lsn", en->rec.lsn), KS("reason", reason));
+        log_warn("dead letter", KS("sink", d->name), KU("lsn", en->rec.lsn), KS("reason", said));
         return;
     case 1:
         set_state(d, SINK_BLOCKED, DEAD_FULL);
@@ -159,7 +168,7 @@ static void on_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const ch
         retry_later(d);
         break;
     case SINK_POISON:
-        to_dead(d, en, reason);
+        to_dead(d, en, reason, reason);
     }
 }
 
@@ -213,12 +222,62 @@ static void on_ready(void *arg)
 /* --- reading and sending
  * --------------------------------------------------------------------------------- */
 
+/* A program that cannot be run holds the sink up, as a server that is away does; somebody has to
+ * look at it when that does not pass. */
+static void judge_later(struct delivery *d, struct entry *en, const char *reason)
+{
+    d->no_program = true;
+    en->again = true;
+    d->again++;
+    count_retry(d, "jq");
+    set_state(d, d->attempt < 4 ? SINK_RETRYING : SINK_BLOCKED, reason);
+    retry_later(d);
+}
+
+/* Whether it is to be sent; else it is done with, dead, or comes again. */
+static bool passes_judgement(struct delivery *d, struct entry *en)
+{
+    const char *reason;
+    enum judged judged = judge_record(d, &en->rec, &en->made, &en->made_n, &reason);
+
+    if (judged != JUDGED_LATER && d->no_program) {
+        d->no_program = false;
+        d->attempt = 0;
+        set_state(d, SINK_RUNNING, "");
+    }
+    switch (judged) {
+    case JUDGED_SEND:
+        en->judged = true;
+        en->bytes += en->made_n;
+        d->bytes += en->made_n;
+        return true;
+    case JUDGED_SKIP:
+        en->done = en->skipped = true;
+        event_active(&d->again_ev, EV_TIMEOUT, 0); /* what waits behind a probe follows */
+        break;
+    case JUDGED_BAD:
+        en->tries++;
+        to_dead(d, en, reason, JUDGED_BAD_SAID);
+        event_active(&d->again_ev, EV_TIMEOUT, 0);
+        break;
+    case JUDGED_LATER:
+        judge_later(d, en, reason);
+    }
+    return false;
+}
+
+/* False: the sink has no room. */
 static bool hand_over(struct delivery *d, struct entry *en)
 {
+    struct record out;
+
+    if (!en->judged && d->program && !passes_judgement(d, en))
+        return true;
+    out = judged_record(&en->rec, en->made, en->made_n);
     en->sent = true;
     en->tries++;
     d->outstanding++;
-    if (d->sink->type->send(d->sink, &en->rec) == 0)
+    if (d->sink->type->send(d->sink, &out) == 0)
         return true;
     en->sent = false;
     en->tries--;
@@ -355,6 +414,7 @@ static bool can_send_again(const struct delivery *d)
 void window_pump(struct delivery *d)
 {
     struct timeval now = { 0, 0 };
+    int64_t since = clock_mono_ms();
     int reads = 0;
 
     if (d->pumping)
@@ -366,9 +426,10 @@ void window_pump(struct delivery *d)
         send_again(d);
     if (d->unsent && can_go_on(d))
         d->unsent = !hand_over(d, at(d, d->n - 1));
-    while (can_go_on(d) && has_room(d) && reads < READS_A_PASS && read_one(d))
+    while (can_go_on(d) && has_room(d) && reads < READS_A_PASS && !judging_long(d, since) &&
+           read_one(d))
         reads++;
-    if (reads == READS_A_PASS)
+    if (reads == READS_A_PASS || judging_long(d, since))
         event_add(&d->again_ev, &now); /* let the loop turn, then go on */
     window_advance(d);
     d->sink->type->flush(d->sink);

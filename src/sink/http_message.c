@@ -48,6 +48,8 @@ void sink_http_headers(const struct record *rec, const char *logid, bool is_sign
         add_attributes(rec, logid, out);
     if (rec->replay.n)
         add(out, S("ce-replay"), rec->replay);
+    if (rec->transformed)
+        add(out, S("ce-transformed"), S("true"));
     if (rec->content_type.n) {
         buf_adds(out, "content-type:");
         buf_span(out, rec->content_type);

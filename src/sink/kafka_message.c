@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CloudEvents in binary mode for Kafka: attributes as ce_ headers, the body as it came. A body that
- * is itself a structured CloudEvent carries its attributes inside and goes without them; a batch of
- * events is opaque to us. */
+/* CloudEvents in binary mode for Kafka: attributes as ce_ headers, the body as it came, or as
+ * transform.jq made it. A body that is itself a structured CloudEvent carries its attributes inside
+ * and goes without them; a batch of events is opaque to us. */
 #include "kafka.h"
 #include "trace.h"
 
@@ -36,9 +36,12 @@ rd_kafka_headers_t *kafka_headers(struct kafka *k, const struct record *rec, str
 
     if (k->cfg->kafka->cloudevents && !sink_is_structured(rec->content_type))
         add_attributes(h, k, rec, id);
-    /* Also where no other ce_ header goes: nothing else tells it from the first delivery. */
+    /* Also where no other ce_ header goes: nothing else tells it from the first delivery,
+     * or from what came in. */
     if (rec->replay.n)
         add(h, S("ce_replay"), rec->replay);
+    if (rec->transformed)
+        add(h, S("ce_transformed"), S("true"));
     if (rec->content_type.n)
         add(h, S("content-type"), rec->content_type);
     while (record_next_header(&at, &name, &value))

@@ -17,7 +17,14 @@
 #define APPEND_ARGS 7
 #define RECORD_ARGS 11
 
-/* %s: the trimming, as arguments of XADD. */
+#define FIELDS                                                                                     \
+    "'*', 'id', a[i + 2], 'source', a[i + 3], 'type', a[i + 4], 'subject', a[i + 5],\n"            \
+    "      'time', a[i + 6], 'content_type', a[i + 7], 'lsn', a[i], 'logid', id,\n"                \
+    "      'headers', a[i + 8], 'body', a[i + 9]"
+
+/* Both %s: the trimming, as arguments of XADD. A CRC with a letter behind its eight digits is that
+ * of a transformed record. A record that is neither transformed nor traced, as most are, costs no
+ * table of its own. */
 static const char append[] =
     "local mark = redis.call('HGET', KEYS[2], ARGV[1])\n"
     "if not mark then return {'NONE'} end\n"
@@ -30,19 +37,20 @@ static const char append[] =
     "local a, xadd, stream = ARGV, redis.pcall, KEYS[1]\n"
     "for i = 8, #a, 11 do\n"
     "  if tonumber(a[i]) > at then\n"
-    "    local r, trace = nil, a[i + 10]\n"
-    "    if trace == '' then\n"
-    "      r = xadd('XADD', stream, %s'*', 'id', a[i + 2], 'source', a[i + 3],\n"
-    "        'type', a[i + 4], 'subject', a[i + 5], 'time', a[i + 6], 'content_type', a[i + 7],\n"
-    "        'lsn', a[i], 'logid', id, 'headers', a[i + 8], 'body', a[i + 9])\n"
+    "    local r, sum, trace = nil, a[i + 1], a[i + 10]\n"
+    "    if #sum == 8 and trace == '' then\n"
+    "      r = xadd('XADD', stream, %s" FIELDS ")\n"
     "    else\n"
-    "      r = xadd('XADD', stream, %s'*', 'id', a[i + 2], 'source', a[i + 3],\n"
-    "        'type', a[i + 4], 'subject', a[i + 5], 'time', a[i + 6], 'content_type', a[i + 7],\n"
-    "        'lsn', a[i], 'logid', id, 'headers', a[i + 8], 'traceparent', trace, 'body', a[i + "
-    "9])\n"
+    "      local more = {}\n"
+    "      if trace ~= '' then more = {'traceparent', trace} end\n"
+    "      if #sum > 8 then\n"
+    "        sum = string.sub(sum, 1, 8)\n"
+    "        more[#more + 1], more[#more + 2] = 'transformed', 'true'\n"
+    "      end\n"
+    "      r = xadd('XADD', stream, %s" FIELDS ", unpack(more))\n"
     "    end\n"
     "    if type(r) == 'table' and r.err then failed, why = a[i], r.err break end\n"
-    "    lsn, crc = a[i], a[i + 1]\n"
+    "    lsn, crc = a[i], sum\n"
     "  end\n"
     "end\n"
     "if not failed and ARGV[5] ~= '' and tonumber(ARGV[5]) > tonumber(lsn) then\n"

@@ -126,7 +126,7 @@ void redis_xadd(struct redis_xadd *x, struct span stream, const struct record *r
 {
     bool trim = x->cfg->trim.maxlen || x->cfg->trim.maxage_ms;
     struct span trace = trace_of(rec, NULL);
-    int words = 23 + 3 * trim + 2 * (rec->replay.n > 0) + 2 * (trace.n > 0);
+    int words = 23 + 3 * trim + 2 * (rec->replay.n > 0) + 2 * (trace.n > 0) + 2 * rec->transformed;
     char made[RECORD_ID_MAX], lsn[NUMBER_MAX];
 
     headers_json(x, rec);
@@ -149,18 +149,20 @@ void redis_xadd(struct redis_xadd *x, struct span stream, const struct record *r
         pair(out, S("$11\r\ntraceparent\r\n"), trace);
     if (rec->replay.n)
         pair(out, S("$6\r\nreplay\r\n"), rec->replay);
+    if (rec->transformed)
+        pair(out, S("$11\r\ntransformed\r\n"), S("true"));
     pair(out, S("$4\r\nbody\r\n"), rec->body);
 }
 
 /* In the order in which the script takes them. */
 void redis_xadd_values(struct redis_xadd *x, const struct record *rec, struct buf *out)
 {
-    char made[RECORD_ID_MAX], number[NUMBER_MAX], crc[9];
+    char made[RECORD_ID_MAX], number[NUMBER_MAX], crc[10];
 
     headers_json(x, rec);
-    snprintf(crc, sizeof crc, "%08x", record_crc(rec));
+    snprintf(crc, sizeof crc, "%08x%s", record_crc(rec), rec->transformed ? "t" : "");
     redis_bulk(out, sink_number_text(rec->lsn, number));
-    redis_bulk(out, span_of(crc, 8));
+    redis_bulk(out, span_str(crc));
     redis_bulk(out, record_id(rec, x->logid, made));
     redis_bulk(out, rec->source);
     redis_bulk(out, rec->type);

@@ -21,13 +21,36 @@ static const struct cfg_key transaction_keys[] = {
     { 0 }
 };
 
+static const struct cfg_key match_keys[] = {
+    { "source", CFG_STR, 0, "*", .help = "Glob over the source's name." },
+    { "type", CFG_STR, sizeof(char *), "*", .help = "Glob over the event's type." },
+    { "jq", CFG_STR, 2 * sizeof(char *), "", .flags = CFG_RELOAD,
+      .help = "A jq program over the body: where its first result is false or null, or it has "
+              "none, the event is not for this sink. An error, also of a body that is not "
+              "JSON, makes a dead letter." },
+    { 0 }
+};
+
+static const struct cfg_key transform_keys[] = {
+    { "jq", CFG_STR, 0, "", .flags = CFG_RELOAD,
+      .help = "A jq program over the body: its first result, as compact JSON, is what this "
+              "sink gets instead, marked as `ce_transformed`. No result, or an error, makes a "
+              "dead letter." },
+    { 0 }
+};
+
+static const struct cfg_key jq_keys[] = {
+    { "timeout", CFG_MSEC, 0, "1s", 1, 5000, .flags = CFG_RELOAD,
+      .help = "Processor time for one event; more makes a dead letter." },
+    { "memory", CFG_BYTES, sizeof(int64_t), "256MiB", (int64_t)MIB(16), (int64_t)GIB(64),
+      .flags = CFG_RELOAD,
+      .help = "Memory for one event; more makes a dead letter. The parsed body counts: some "
+              "ten times its bytes, 140 times in the worst case." },
+    { 0 }
+};
+
 const struct cfg_key *sink_cfg_keys(void)
 {
-    static const struct cfg_key match[] = {
-        { "source", CFG_STR, 0, "*", .help = "Glob over the source's name." },
-        { "type", CFG_STR, sizeof(char *), "*", .help = "Glob over the event's type." },
-        { 0 }
-    };
     static const struct cfg_key in_flight[] = { { "events", CFG_INT, 0, "10000", 1, 1000000,
                                                   .help = "Sent and not yet confirmed, at most." },
                                                 { "bytes", CFG_BYTES, sizeof(int64_t), "64MiB",
@@ -53,7 +76,10 @@ const struct cfg_key *sink_cfg_keys(void)
           .help =
               "`at-least-once`, or `exactly-once`: no duplicate for a `read_committed` consumer "
               "or in a stream, whatever crashes." },
-        { "match", CFG_SECTION, F(match), .sub = match, .help = "Which events go here." },
+        { "match", CFG_SECTION, F(match), .sub = match_keys, .help = "Which events go here." },
+        { "transform", CFG_SECTION, F(transform), .sub = transform_keys,
+          .help = "What becomes of them; without it the body goes as it came." },
+        { "jq", CFG_SECTION, F(jq), .sub = jq_keys, .help = "Bounds of both programs." },
         { "from", CFG_STR, F(from), "",
           .help = "Where a new sink starts: now, oldest, an LSN or a time; oldest for the first "
                   "sinks of a log, now for one added later." },
@@ -76,7 +102,37 @@ const struct cfg_key *sink_cfg_keys(void)
     return keys;
 }
 
-void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_node *at,
+/* The line of the program that it says is wrong, or of the sink. */
+static const struct cfg_node *program_at(const struct cfg_node *at, const char *why)
+{
+    const char *section = span_starts(span_str(why), S("transform.jq")) ? "transform" : "match";
+    const struct cfg_node *n = cfg_find(cfg_find(at, section), "jq");
+
+    return n ? n : at;
+}
+
+static void compile(const char *name, struct sink_cfg *cfg, const struct cfg_node *at,
+                    uint64_t max_body, struct err_list *errs)
+{
+    const struct program_cfg program = { .match = cfg->match.jq,
+                                         .transform = cfg->transform.jq,
+                                         .timeout_ms = cfg->jq.timeout_ms,
+                                         .memory_bytes = cfg->jq.memory_bytes };
+    struct err e = ERR_INIT;
+
+    if (!cfg->match.jq[0] && !cfg->transform.jq[0])
+        return;
+    if (program_new(&cfg->program, &program, (size_t)max_body, &e))
+        cfg_error(errs, program_at(at, e.text), "sink %s: %s", name, e.text);
+}
+
+void sink_release(struct sink_cfg *cfg)
+{
+    program_release(cfg->program);
+    cfg->program = NULL;
+}
+
+void sink_check(const char *name, struct sink_cfg *cfg, const struct cfg_node *at,
                 uint64_t max_body, struct err_list *errs, struct err_list *warns)
 {
     if (!!cfg->kafka + !!cfg->redis + !!cfg->http != 1)
@@ -99,6 +155,7 @@ void sink_check(const char *name, const struct sink_cfg *cfg, const struct cfg_n
     if (cfg->dead_bytes < max_body + LETTER_BYTES)
         cfg_error(errs, at, "sink %s: dead_bytes has no room for one body (%llu) and its headers",
                   name, (unsigned long long)max_body);
+    compile(name, cfg, at, max_body, errs);
 }
 
 uint64_t sink_destination_hash(const struct sink_cfg *cfg)

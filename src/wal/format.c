@@ -179,6 +179,7 @@ size_t format_get_record(const uint8_t *in, size_t n, struct record *rec, uint64
     rec->headers = get_span(&p, format_get32(in + 36));
     rec->body = get_span(&p, format_get32(in + 40));
     rec->replay = SPAN_NONE;
+    rec->transformed = false;
     return format_align(length);
 }
 

@@ -3,7 +3,7 @@ ARG BASE=debian:trixie-slim
 FROM ${BASE} AS build
 RUN apt-get update \
  && apt-get install -y -qq --no-install-recommends build-essential debhelper lintian fakeroot pkgconf libevent-dev librdkafka-dev \
-    libhiredis-dev libssl-dev libjansson-dev libyaml-dev libcurl4-openssl-dev >/dev/null
+    libhiredis-dev libssl-dev libjansson-dev libyaml-dev libcurl4-openssl-dev libjq-dev >/dev/null
 WORKDIR /build/source
 COPY . .
 RUN dpkg-buildpackage -us -uc -rfakeroot >/build/log 2>&1 || { tail -30 /build/log >&2; exit 1; }

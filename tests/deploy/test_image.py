@@ -58,7 +58,7 @@ def parts():
     files = [os.path.join(folder, 'status', n) for n in os.listdir(folder + '/status')]
     found = json.loads(run(ROOT + '/scripts/sbom', '1.2.3', *files).stdout)
     names = {c['name'] for c in found['components']}
-    assert {'libc6', 'libssl3t64', 'librdkafka1', 'libhiredis1.1.0', 'libcurl4t64', 'libyaml-0-2', 'ca-certificates'} <= names, names
+    assert {'libc6', 'libssl3t64', 'librdkafka1', 'libhiredis1.1.0', 'libcurl4t64', 'libyaml-0-2', 'libjq1', 'ca-certificates'} <= names, names
     assert all(c['version'] and c['purl'].startswith('pkg:deb/debian/') for c in found['components']), found
     assert len(names) > 25 and len(libraries) > 25, (names, libraries)
     print(f'# {len(libraries)} libraries of {len(names)} packages')

@@ -12,7 +12,7 @@ import urllib.parse
 
 from client import Connection, Load, exchange, parse_replies, post, signed
 from receiver import Receiver
-from servers import HOOKLINE, SECRET, Hookline, Redis, Tap, stop_all, until
+from servers import HOOKLINE, SECRET, Hookline, Kafka, Redis, Tap, stop_all, until
 
 WAITERS = 10000
 PER_ADDRESS = 5000
@@ -253,6 +253,41 @@ def over_kills():
         stop_all(h, redis)
 
 
+def overdue_in_kafka_and_redis():
+    """A webhook that never comes: one overdue event in a real Kafka topic and a real Redis stream, also through jq"""
+    kafka = redis = h = None
+    try:
+        kafka, redis = Kafka().start(), Redis().start()
+        made = "transform: { jq: '{ late: .job }' }"
+        topic = f'kafka: {{ brokers: "{kafka.broker}", topic: %s, create: {{ partitions: 1, replication: 1 }} }}'
+        stream = f'redis: {{ url: "unix:{redis.socket}", stream: %s }}'
+        h = Hookline(sinks=f"""
+  topic: {{ {topic % '"hooks.{source}"'} }}
+  stream: {{ {stream % '"hooks:{source}"'} }}
+  topic-jq: {{ {topic % 'late'}, match: {{ source: hookline, jq: .job }}, {made} }}
+  stream-jq: {{ {stream % 'late'}, match: {{ source: hookline, jq: .job }}, {made} }}""").start()
+        assert ask(h, 'PUT', job('batches/lost', '?deadline=100ms'))[0] == 204
+        assert ask(h, 'PUT', job('batches/done', '?deadline=1h'))[0] == 204
+        webhook(h, 'batch.succeeded', 'batches/done', 'm1')
+        until('overdue', lambda: states(h).get('batches/lost') == 'overdue')
+        for sink in ('topic', 'stream', 'topic-jq', 'stream-jq'):
+            until(sink, lambda: h.drained(sink), 120)
+        [(_, _, _, headers, value)] = kafka.messages('hooks.hookline')
+        [(_, entry)] = redis.entries('hooks:hookline')
+        assert headers['ce_type'] == 'hookline.job.overdue' and headers['ce_subject'] == 'batches/lost', headers
+        assert (entry['type'], entry['subject']) == (b'hookline.job.overdue', b'batches/lost'), entry
+        assert json.loads(value) == json.loads(entry['body']) and json.loads(value)['job'] == 'batches/lost'
+        assert headers['ce_id'] == entry['id'].decode() and 'ce_transformed' not in headers
+        [(_, _, _, headers, value)] = kafka.messages('late')
+        [(_, entry)] = redis.entries('late')
+        late = '{"late":"batches/lost"}'
+        assert (value.decode() if isinstance(value, bytes) else value) == late == entry['body'].decode()
+        assert headers['ce_transformed'] == entry['transformed'].decode() == 'true', headers
+        assert headers['content-type'] == 'application/json' and headers['ce_type'] == 'hookline.job.overdue', headers
+    finally:
+        stop_all(h, kafka, redis)
+
+
 def killed_around_the_deadline():
     """Killed again and again while deadlines pass: each job is overdue once"""
     h = Hookline().start()
@@ -491,4 +526,4 @@ def ten_thousand():
 
 
 if __name__ == '__main__':
-    Tap().run(answers, bad_input, gone_clients, await_command, at_once, over_kills, killed_around_the_deadline, search, off, fallback, fallback_by_url, ten_thousand)
+    Tap().run(answers, bad_input, gone_clients, await_command, at_once, over_kills, overdue_in_kafka_and_redis, killed_around_the_deadline, search, off, fallback, fallback_by_url, ten_thousand)

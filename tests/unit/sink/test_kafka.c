@@ -220,13 +220,14 @@ static void key_is_the_id_where_the_template_is_empty(void **state UNUSED)
 
 static const struct header_row {
     const char *name, *content_type;
-    bool attributes;
+    bool attributes, transformed;
 } header_rows[] = {
     { "plain", "application/json", true },
     { "no content type", "", true },
     { "structured event", "application/cloudevents+json", false },
     { "structured event with charset", "Application/CloudEvents+JSON; charset=utf-8", false },
     { "batch of events", "application/cloudevents-batch+json", true },
+    { "transformed", "application/json", true, true },
 };
 
 static void headers(void **state)
@@ -241,6 +242,7 @@ static void headers(void **state)
     size_t n;
 
     rec.content_type = span_str(r->content_type);
+    rec.transformed = r->transformed;
     h = kafka_headers(&k, &rec, S("id-1"));
     if (r->attributes) {
         assert_int_equal(rd_kafka_header_get_last(h, "ce_lsn", &value, &n), 0);
@@ -250,6 +252,8 @@ static void headers(void **state)
     } else {
         assert_int_not_equal(rd_kafka_header_get_last(h, "ce_id", &value, &n), 0);
     }
+    assert_int_equal(rd_kafka_header_get_last(h, "ce_transformed", &value, &n) == 0,
+                     r->transformed);
     assert_int_equal(rd_kafka_header_get(h, 1, "x-a", &value, &n), 0);
     assert_string_equal(value, "2");
     assert_int_equal(rd_kafka_header_get_last(h, "content-type", &value, &n) == 0,
