@@ -179,14 +179,10 @@ static const struct things {
     void (*run)(struct admin *a, struct net_request *req, struct span which);
     bool without_log;
 } things[] = {
-    { "/v1/events/", admin_event },
-    { "/v1/jobs/", admin_job },
-    { "/v1/jobs", admin_jobs },
-    { "/v1/dead/", admin_dead },
-    { "/v1/replay/", admin_replay },
-    { "/v1/replay", admin_replay },
-    { "/v1/sinks/", admin_steer },
-    { "/v1/log-level", admin_log_level, true },
+    { "/v1/events/", admin_event },  { "/v1/jobs/", admin_job },
+    { "/v1/jobs", admin_jobs },      { "/v1/dead/", admin_dead },
+    { "/v1/replay/", admin_replay }, { "/v1/replay", admin_replay },
+    { "/v1/sinks/", admin_steer },   { "/v1/log-level", admin_log_level, true },
 };
 
 static const struct things *find_thing(struct span path, struct span *which)

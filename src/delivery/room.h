@@ -23,9 +23,9 @@ struct entry {
     bool matches, sent, done, again, dead;
     bool spans;       /* its trace is sampled, and spans are sent */
     int64_t first_us; /* where `spans`: when it was handed over first */
-    bool judged;  /* by the sink's program */
-    bool skipped; /* not for this sink: the program says so */
-    char *made;   /* what the program made of the body, NULL: nothing */
+    bool judged;      /* by the sink's program */
+    bool skipped;     /* not for this sink: the program says so */
+    char *made;       /* what the program made of the body, NULL: nothing */
     size_t made_n;
 };
 

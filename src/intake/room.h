@@ -68,7 +68,7 @@ struct pending { /* embedded in net_request.extra */
     uint8_t parent[8];    /* the span that came with the request, where `spans` */
     int64_t submitted_us; /* where `spans` */
     size_t sink, place;   /* AT_SINK: which one, and where in its heap */
-    int64_t seat;        /* of its network, among those who wait; -1: none */
+    int64_t seat;         /* of its network, among those who wait; -1: none */
     struct asked *asked;  /* its claim, where several replicas share one index */
 };
 TAILQ_HEAD(pending_list, pending);
