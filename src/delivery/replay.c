@@ -12,49 +12,17 @@
 
 #include "clock.h"
 #include "log.h"
-#include "room.h"
+#include "replay.h"
 
 #define READS_A_PASS 256
 #define WINDOW 2000
-
-struct item {
-    struct record rec;
-    struct wal_map *hold; /* of a replay */
-    char *bytes;          /* of a redrive */
-    char *made;           /* of a program */
-    size_t made_n;
-    bool judged, skipped;
-    size_t size;
-    unsigned tries;
-    bool sent, again, done;
-    bool refused;
-    bool has_it; /* the sink; the letter is still there */
-};
-
-struct replay {
-    struct delivery *d;
-    struct sink_cfg cfg;
-    struct sink *sink;
-    struct wal_reader *reader;
-    struct item *ring; /* rising LSNs, with gaps */
-    size_t cap, first, n, bytes, outstanding, again, next_lsn;
-    uint64_t bytes_max;
-    uint64_t read; /* LSN that was looked at last */
-    uint64_t *out; /* letters that the sink has now; room for the whole ring */
-    struct event retry, turn;
-    unsigned attempt;
-    bool unsent; /* the newest of the ring: the sink had no room for it */
-    bool full, waiting_retry, ended, damaged, dirty;
-    enum sink_state state;
-    char reason[512];
-};
 
 static void pump_soon(struct replay *r)
 {
     event_active(&r->turn, EV_TIMEOUT, 0);
 }
 
-static void say(struct replay *r, enum sink_state state, const char *reason)
+void replay_say(struct replay *r, enum sink_state state, const char *reason)
 {
     bool changed = r->state != state || strcmp(r->reason, reason);
 
@@ -121,7 +89,7 @@ static void refused(struct replay *r, struct item *it, const char *reason, const
     if (rc < 0)
         die(EXIT_IO, "sink %s: %s", d->name, e.text);
     if (rc) {
-        say(r, SINK_BLOCKED, DEAD_FULL);
+        replay_say(r, SINK_BLOCKED, DEAD_FULL);
         send_later(r, it);
         return;
     }
@@ -152,7 +120,7 @@ static void on_done(void *arg, uint64_t lsn, enum sink_outcome outcome, const ch
         if (!r->waiting_retry)
             r->attempt = 0;
         if (r->state != SINK_RUNNING && !r->again && !r->damaged)
-            say(r, SINK_RUNNING, "");
+            replay_say(r, SINK_RUNNING, "");
         break;
     case SINK_RETRY:
         send_later(r, it);
@@ -186,7 +154,7 @@ static void on_lost(void *arg, const char *reason UNUSED)
 
 static void on_state(void *arg, enum sink_state state, const char *reason)
 {
-    say(arg, state, reason);
+    replay_say(arg, state, reason);
 }
 
 static void on_ready(void *arg)
@@ -219,7 +187,7 @@ static bool passes_judgement(struct replay *r, struct item *it)
         refused(r, it, reason, JUDGED_BAD_SAID);
         break;
     case JUDGED_LATER:
-        say(r, SINK_RETRYING, reason);
+        replay_say(r, SINK_RETRYING, reason);
         send_later(r, it);
     }
     pump_soon(r);
@@ -265,7 +233,7 @@ static void send_again(struct replay *r)
     }
 }
 
-static void push(struct replay *r, const struct record *rec, struct wal_map *hold, char *bytes)
+void replay_push(struct replay *r, const struct record *rec, struct wal_map *hold, char *bytes)
 {
     struct item *it = at(r, r->n);
 
@@ -325,71 +293,8 @@ static void finish(struct replay *r, enum wal_run_state state, const char *reaso
     free_replay(r);
 }
 
-/* --- reading
+/* --- the run, step by step
  * -------------------------------------------------------------------------------------------- */
-
-enum got { GOT, GOT_NONE, GOT_FAILED };
-
-static enum got next_record(struct replay *r, struct err *e)
-{
-    struct wal_map *hold;
-    struct record rec;
-    struct wal_info info;
-
-    switch (wal_reader_next(r->reader, &rec, &hold, e)) {
-    case WAL_READ_OK:
-        break;
-    case WAL_READ_END:
-        r->ended = true;
-        return GOT_NONE;
-    case WAL_READ_GONE:
-        wal_info(r->d->wal, &info);
-        err_set(e, EXIT_IO, "the events from LSN %llu on are no longer retained; the first is %llu",
-                (unsigned long long)r->read + 1, (unsigned long long)info.first_lsn);
-        return GOT_FAILED;
-    case WAL_READ_DAMAGED:
-        r->damaged = true; /* looked at again with each tick */
-        say(r, SINK_BLOCKED, e->text);
-        return GOT_NONE;
-    }
-    if (r->damaged)
-        say(r, SINK_RUNNING, "");
-    r->damaged = false;
-    r->ended = rec.lsn >= r->d->run.to;
-    r->read = MIN(rec.lsn, r->d->run.to);
-    if (rec.lsn <= r->d->run.to && rec.kind == RECORD_WEBHOOK &&
-        sink_matches(&r->cfg, rec.source, rec.type))
-        push(r, &rec, hold, NULL);
-    else
-        wal_release(hold);
-    return GOT;
-}
-
-static enum got next_letter(struct replay *r, struct err *e)
-{
-    const struct wal_run *run = &r->d->run;
-    struct wal_letter l;
-    int rc;
-
-    while (r->next_lsn < run->lsns_n &&
-           (run->lsns[r->next_lsn] <= r->read || !wal_dead_has(r->d->dead, run->lsns[r->next_lsn])))
-        r->next_lsn++;
-    if (run->lsns && r->next_lsn == run->lsns_n)
-        rc = 1;
-    else
-        rc = wal_dead_read(r->d->dead, run->lsns ? run->lsns[r->next_lsn] - 1 : r->read, &l, e);
-    if (rc < 0)
-        return GOT_FAILED;
-    if (rc || l.rec.lsn > run->to) {
-        if (!rc)
-            wal_letter_free(&l);
-        r->ended = true;
-        return GOT_NONE;
-    }
-    r->read = l.rec.lsn;
-    push(r, &l.rec, NULL, l.bytes);
-    return GOT;
-}
 
 /* Letters that the sink has now, many at once. */
 static void take_out(struct replay *r)
@@ -463,7 +368,7 @@ static void pump(struct replay *r)
     if (r->unsent && !r->full && !r->again)
         r->unsent = !hand_over(r, at(r, r->n - 1));
     while (got == GOT && reads++ < READS_A_PASS && can_read(r) && !judging_long(r->d, since))
-        got = replays ? next_record(r, &e) : next_letter(r, &e);
+        got = replays ? replay_next_record(r, &e) : replay_next_letter(r, &e);
     pass_done(r);
     r->sink->type->flush(r->sink);
     if (got == GOT_FAILED)
