@@ -20,7 +20,7 @@
 #define FIELDS                                                                                     \
     "'*', 'id', a[i + 2], 'source', a[i + 3], 'type', a[i + 4], 'subject', a[i + 5],\n"            \
     "      'time', a[i + 6], 'content_type', a[i + 7], 'lsn', a[i], 'logid', id,\n"                \
-    "      'headers', a[i + 8], 'body', a[i + 9]"
+    "      'headers', a[i + 8]"
 
 /* Both %s: the trimming, as arguments of XADD. A CRC with a letter behind its eight digits is that
  * of a transformed record. A record that is neither transformed nor traced, as most are, costs no
@@ -39,7 +39,7 @@ static const char append[] =
     "  if tonumber(a[i]) > at then\n"
     "    local r, sum, trace = nil, a[i + 1], a[i + 10]\n"
     "    if #sum == 8 and trace == '' then\n"
-    "      r = xadd('XADD', stream, %s" FIELDS ")\n"
+    "      r = xadd('XADD', stream, %s" FIELDS ", 'body', a[i + 9])\n"
     "    else\n"
     "      local more = {}\n"
     "      if trace ~= '' then more = {'traceparent', trace} end\n"
@@ -47,6 +47,7 @@ static const char append[] =
     "        sum = string.sub(sum, 1, 8)\n"
     "        more[#more + 1], more[#more + 2] = 'transformed', 'true'\n"
     "      end\n"
+    "      more[#more + 1], more[#more + 2] = 'body', a[i + 9]\n"
     "      r = xadd('XADD', stream, %s" FIELDS ", unpack(more))\n"
     "    end\n"
     "    if type(r) == 'table' and r.err then failed, why = a[i], r.err break end\n"
