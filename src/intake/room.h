@@ -18,7 +18,9 @@ struct stats_part { /* one thread's, a cache line of its own */
     struct counter duplicates, other_body;
     struct counter rejected[VERDICTS], codes[CODES];
     _Atomic int64_t last_ms, skew_ms;
-    uint32_t waiting; /* requests that have a seat; of no interest to other threads */
+    /* Requests that have a seat. Of no interest to other threads, but two intakes of one process
+     * share it. */
+    _Atomic uint32_t waiting;
 };
 
 /* One refusal: facts, put into words only when somebody asks. */

@@ -38,11 +38,11 @@ bool share_take(struct intake_thread *t, const struct net_request *req, struct p
     const struct intake_network_cfg *n = &t->conf->limits.per_network;
     struct net_prefixes prefixes = { (uint8_t)n->ipv4_prefix, (uint8_t)n->ipv6_prefix };
     size_t taken = t->waiting_n + t->parked_n, left = t->seats - MIN(taken, t->seats);
-    uint32_t *of_source = &p->stats->part[t->number].waiting;
+    _Atomic uint32_t *of_source = &p->stats->part[t->number].waiting;
     struct net_peer peer;
 
     p->seat = -1;
-    if (!left || (t->conf->n > 1 && *of_source >= left))
+    if (!left || (t->conf->n > 1 && atomic_load(of_source) >= left))
         return false;
     if (taken >= t->seats / 4) { /* before that nobody needs to be asked who he is */
         guard_peer(t, req, &peer);
@@ -50,13 +50,13 @@ bool share_take(struct intake_thread *t, const struct net_request *req, struct p
             (p->seat = rate_places_take(t->networks_waiting, &peer, &prefixes, (uint32_t)left)) < 0)
             return false;
     }
-    ++*of_source;
+    atomic_fetch_add(of_source, 1);
     return true;
 }
 
 void share_give(struct intake_thread *t, struct pending *p)
 {
-    p->stats->part[t->number].waiting--;
+    atomic_fetch_sub(&p->stats->part[t->number].waiting, 1);
     if (p->seat >= 0)
         rate_places_give(t->networks_waiting, p->seat);
 }
