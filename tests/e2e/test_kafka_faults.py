@@ -79,6 +79,7 @@ def packets_lost():
         raise Skip('nft, unshare or ip is not installed')
     if subprocess.run(['unshare', '-n', 'sh', '-c', 'ip link set lo up && nft add table inet t'], stderr=subprocess.DEVNULL).returncode:
         raise Skip('no network of our own can be made here')
+    Kafka().clean()  # fetched where there is a network, else this is skipped
     r = subprocess.run(['unshare', '-n', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh', sys.executable, __file__],
                        env={**os.environ, INSIDE: '1'}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=400)
     text = r.stdout.decode(errors='replace')

@@ -3,6 +3,7 @@ import contextlib
 import ctypes
 import os
 import pwd
+import shutil
 import socket
 import subprocess
 
@@ -124,9 +125,9 @@ def reloads():
         h.clean()
 
 
-def refused(h, code, *texts, **how):
+def refused(h, code, *texts, program=HOOKLINE, **how):
     for command in (['serve'], ['check']) if h.p is None and how.pop('check', False) else (['serve'],):
-        r = subprocess.run([HOOKLINE, *command, '-c', h.config], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, **how)
+        r = subprocess.run([program, *command, '-c', h.config], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, **how)
         said = r.stdout.decode()
         assert r.returncode == code and all(t in said for t in texts), (r.returncode, said)
 
@@ -146,8 +147,9 @@ def refusals():
         os.chmod(h.config, 0o644)
         for path in (h.secret, h.key):
             os.chown(path, USER.pw_uid, -1)
-        refused(h, 78, f'only root can become nobody, and this process is user {USER.pw_uid}: start it as root', user=USER.pw_uid,
-                group=USER.pw_gid, extra_groups=[])
+        copy = shutil.copy(HOOKLINE, h.dir)  # the tree may lie where nobody else may look
+        refused(h, 78, f'only root can become nobody, and this process is user {USER.pw_uid}: start it as root', program=copy,
+                user=USER.pw_uid, group=USER.pw_gid, extra_groups=[])
     finally:
         h.clean()
 
