@@ -269,7 +269,7 @@ def resumption():
 # --- the admin listener ---
 
 def ask_admin(h, tls, path='/status', headers=None, method='GET'):
-    c = http.client.HTTPSConnection('localhost', h.admin, context=tls, timeout=60)
+    c = http.client.HTTPSConnection('127.0.0.1', h.admin, context=tls, timeout=60)
     try:
         c.request(method, path, headers=headers or {})
         r = c.getresponse()
@@ -297,7 +297,7 @@ def admin_over_tls():
         status, _, headers = ask_admin(h, h.client(own=own))
         assert status == 200 and headers['x-frame-options'] == 'DENY' and headers['x-content-type-options'] == 'nosniff'
         assert "default-src 'none'" in headers['content-security-policy'] and 'access-control-allow-origin' not in headers
-        env = dict(os.environ, HOOKLINE_ADMIN=f'https://localhost:{h.admin}', HOOKLINE_ADMIN_TOKEN='half')
+        env = dict(os.environ, HOOKLINE_ADMIN=f'https://127.0.0.1:{h.admin}', HOOKLINE_ADMIN_TOKEN='half')
         assert subprocess.run([HOOKLINE, 'health'], env=env, stderr=subprocess.DEVNULL).returncode == 69
         env['HOOKLINE_CA'] = h.authority.ca
         assert subprocess.run([HOOKLINE, 'health'], env=env, stdout=subprocess.DEVNULL).returncode == 0
