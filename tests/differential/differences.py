@@ -4,7 +4,13 @@ when a library or hookline changes its mind, the test fails until this table say
 What hookline accepts and a library refuses comes first: each of these is signed with the secret, byte for byte as it
 arrived, or is the same signature written in another way.
 """
+import base64
+
 REFUSES, ACCEPTS = 'hookline refuses', 'hookline accepts'
+
+# Python before 3.13 does not look at it.
+BEHIND_PADDING = ['signature: a character behind', 'base64: text behind the padding']
+PASSED_OVER = BEHIND_PADDING if base64.b64decode('QQ==QQ==') == b'A' else []
 
 # direction, reason, libraries to mutations
 DIFFERENCES = [
@@ -166,14 +172,14 @@ DIFFERENCES = [
      'padding, and loose bits; hookline wants the one text of a digest.',
      {
          'node/openai python/standardwebhooks python/svix': [
-             'signature: a character behind', 'signature: a dot behind', 'signature: a tab inside',
-             'signature: in quotes', 'base64: padding twice', 'base64: padding four times',
-             'base64: loose bits in the tail', 'base64: text behind the padding', 'base64: an asterisk inside',
+             'signature: a dot behind', 'signature: a tab inside', 'signature: in quotes', 'base64: padding twice',
+             'base64: padding four times', 'base64: loose bits in the tail', 'base64: an asterisk inside',
          ],
          'python/standardwebhooks python/svix': [
-             'signature: a dash inside',
+             'signature: a dash inside', *PASSED_OVER,
          ],
          'node/openai': [
+             *BEHIND_PADDING,
              'signature: its last character missing', 'signature: a byte beyond ASCII behind',
              'base64: the alphabet for URLs',
          ],

@@ -5,8 +5,14 @@
 // Headers come as node:http gives them: names in lower case, repeated ones joined by a comma and a blank.
 // What a library throws is a refusal, whatever it is: the request would not be taken.
 // It runs from the folder that the packages are installed in.
+import { File } from 'node:buffer';
+import { webcrypto } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import querystring from 'node:querystring';
+
+// Node 18 has these only in its modules; the libraries look for them as newer ones have them
+globalThis.crypto ??= webcrypto;
+globalThis.File ??= File;
 
 const pick = (module, name) => module[name] ?? module.default[name];
 
