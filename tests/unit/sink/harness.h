@@ -79,6 +79,26 @@ static inline void harness_cfg(struct sink_cfg *cfg, const char *yaml, struct er
     cfg_doc_free(doc);
 }
 
+/* A row of settings, and what is said of them. */
+struct conf_row {
+    const char *name, *yaml, *error; /* NULL: good */
+};
+
+static UNUSED void conf(void **state)
+{
+    const struct conf_row *r = *state;
+    struct sink_cfg cfg = { 0 };
+    struct err_list errs = { 0 };
+
+    harness_cfg(&cfg, r->yaml, &errs);
+    if (!r->error)
+        assert_int_equal(errs.n, 0);
+    else if (!errs.n || !strstr(errs.line[0], r->error))
+        fail_msg("wanted \"%s\", got %s", r->error, errs.n ? errs.line[0] : "nothing");
+    err_list_free(&errs);
+    cfg_release(sink_cfg_keys(), &cfg);
+}
+
 /* Of an exactly-once sink: its epoch, and what a test answers for the log. */
 static UNUSED uint64_t harness_epoch;
 static UNUSED struct sink_owner harness_owner;

@@ -2,9 +2,7 @@
 #include "harness.h"
 #include "../../../src/sink/room.h"
 
-static const struct conf_row {
-    const char *name, *yaml, *error; /* NULL: good */
-} confs[] = {
+static const struct conf_row confs[] = {
     { "kafka", "kafka: { brokers: 'k:9092', topic: 'h.{source}' }", NULL },
     { "redis without trim", "redis: { url: 'redis://h:1/2', trim: none }", NULL },
     { "redis with maxlen", "redis: { url: 'unix:/s', trim: { maxlen: 5 } }", NULL },
@@ -49,21 +47,6 @@ static const struct conf_row {
     { "no room for a dead letter", "kafka: { brokers: b }\ndead_bytes: 64KiB", "dead_bytes" },
     { "no such property", "kafka: { properties: { no.such: '5' } }", "no.such" },
 };
-
-static void conf(void **state)
-{
-    const struct conf_row *r = *state;
-    struct sink_cfg cfg = { 0 };
-    struct err_list errs = { 0 };
-
-    harness_cfg(&cfg, r->yaml, &errs);
-    if (!r->error)
-        assert_int_equal(errs.n, 0);
-    else if (!errs.n || !strstr(errs.line[0], r->error))
-        fail_msg("wanted \"%s\", got %s", r->error, errs.n ? errs.line[0] : "nothing");
-    err_list_free(&errs);
-    cfg_release(sink_cfg_keys(), &cfg);
-}
 
 static const struct template_row {
     const char *name, *text, *raw, *safe;

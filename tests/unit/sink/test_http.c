@@ -5,9 +5,7 @@
 #define SECRET "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 #define SIGNED ", secrets: [{ env: T_SECRET }]"
 
-static const struct conf_row {
-    const char *name, *yaml, *error; /* NULL: good */
-} confs[] = {
+static const struct conf_row confs[] = {
     { "all keys",
       "http: { url: 'https://h:8443/x?token=1', key: '{source}/{subject}', ca: /ca" SIGNED
       ", concurrency: 3, timeout: 1s, give_up: 0s }",
@@ -29,21 +27,6 @@ static const struct conf_row {
       "at-least-once only" },
     { "wait", "{ http: { url: 'http://h'" SIGNED " }, wait: { replicas: 1 } }", "redis" },
 };
-
-static void conf(void **state)
-{
-    const struct conf_row *r = *state;
-    struct sink_cfg cfg = { 0 };
-    struct err_list errs = { 0 };
-
-    harness_cfg(&cfg, r->yaml, &errs);
-    if (!r->error)
-        assert_int_equal(errs.n, 0);
-    else if (!errs.n || !strstr(errs.line[0], r->error))
-        fail_msg("wanted \"%s\", got %s", r->error, errs.n ? errs.line[0] : "nothing");
-    err_list_free(&errs);
-    cfg_release(sink_cfg_keys(), &cfg);
-}
 
 static const struct word_row {
     const char *name;
