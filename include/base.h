@@ -44,5 +44,16 @@ void *xrealloc(void *p, size_t n) __attribute__((returns_nonnull));
 char *xstrdup(const char *s) __attribute__((returns_nonnull));
 char *xasprintf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
+/* splitmix64 (Steele, Lea, Flood 2014): each of 2^64 values once, in an order that the first state
+ * decides. For what has to be different, not for what has to be secret. */
+static inline uint64_t next_number(uint64_t *state)
+{
+    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
 /* Ends the process because a promise cannot be kept: one log line, then _exit(code). */
 NORETURN void die(enum exit_code code, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -12,14 +12,10 @@
 #include "crypto.h"
 #include "room.h"
 
-/* splitmix64; two of them make an id of 16 bytes. */
+/* Ids are not zero. */
 static uint64_t next_random(uint64_t *state)
 {
-    uint64_t z = *state += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return (z ^ z >> 31) | 1; /* ids are not zero */
+    return next_number(state) | 1;
 }
 
 static void make_span(struct intake_thread *t, uint8_t out[8])

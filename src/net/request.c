@@ -6,16 +6,6 @@
 #include "clock.h"
 #include "room.h"
 
-/* splitmix64: each of its 2^64 values once, in an order that the start decides. */
-static uint64_t next_id(struct net_server *s)
-{
-    uint64_t z = s->ids += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
 struct net_request *request_take(struct net_conn *c)
 {
     struct net_server *s = c->server;
@@ -38,7 +28,7 @@ struct net_request *request_take(struct net_conn *c)
     req->gone = req->answered = req->close = req->keep = req->kept = false;
     memset(req->extra, 0, s->extra);
     req->started_us = clock_mono_us();
-    req->id = next_id(s);
+    req->id = next_number(&s->ids);
     atomic_fetch_add_explicit(s->held, req->cap, memory_order_relaxed);
     return req;
 }

@@ -60,13 +60,9 @@ static struct {
     int64_t us; /* never goes back, from life to life */
 } sched = { .us = INT64_C(1000000000) };
 
-uint64_t rng_next(struct rng *r) /* splitmix64 (Steele, Lea, Flood 2014) */
+uint64_t rng_next(struct rng *r)
 {
-    uint64_t z = (r->s += UINT64_C(0x9e3779b97f4a7c15));
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
+    return next_number(&r->s);
 }
 
 unsigned rng_below(struct rng *r, unsigned n)
