@@ -1,5 +1,4 @@
-/* fetch - outgoing HTTPS GETs and POSTs under rules, several at a time, on one thread that may
- * wait.
+/* fetch - outgoing HTTPS GETs under rules, several at a time, on one thread that may wait.
  *
  * A URL can come from a stranger (the certificate that a webhook names), so that a fetch must not
  * become a way into the network that hookline stands in: https only, hosts by pattern before
@@ -52,11 +51,6 @@ void fetcher_free(struct fetcher *f); /* drops what is under way, as fetch_cance
  * the call (the files that r names are read later). */
 struct fetch *fetch_start(struct fetcher *f, const char *url, const struct fetch_rules *r,
                           fetch_done *done, void *arg);
-/* The same with a body, which is borrowed until `done`. status: of the answer, whatever it is, with
- * its body; 0: there was none, and e says why (else e is empty). */
-typedef void fetch_posted(void *arg, int status, struct span answer, const struct err *e);
-struct fetch *fetch_post(struct fetcher *f, const char *url, const struct fetch_rules *r,
-                         const char *content_type, struct span body, fetch_posted *done, void *arg);
 void fetch_cancel(struct fetch *x); /* before `done` only, which is then not called */
 /* Works for at most wait_ms, less when something ended or fetcher_wake was called. */
 void fetcher_run(struct fetcher *f, int64_t wait_ms);

@@ -7,7 +7,6 @@
 #pragma once
 
 #include "cfg.h"
-#include "fetch.h"
 #include "metrics.h"
 #include "trace.h"
 

@@ -108,7 +108,7 @@ struct sink_owner window_owner(struct delivery *d);
 void window_measure(struct delivery *d); /* lag, quota and warnings, for report.c */
 
 /* spans.c: of a record that is being handed over, and that is done with; failed: why not */
-void spans_begin(struct delivery *d, struct entry *en);
+void spans_begin(struct entry *en);
 void spans_end(struct delivery *d, const struct entry *en, const char *failed);
 
 /* replay.c */

@@ -6,7 +6,7 @@
 #include "clock.h"
 #include "room.h"
 
-void spans_begin(struct delivery *d UNUSED, struct entry *en)
+void spans_begin(struct entry *en)
 {
     struct trace_context c;
 

@@ -334,7 +334,7 @@ static void push(struct delivery *d, const struct record *rec, struct wal_map *h
         RECORD_LOST) /* named where it was set aside; which sink it was for is unknown */
         counter_add(&d->lost, 1);
     if (matches && d->otlp)
-        spans_begin(d, en);
+        spans_begin(en);
     if (matches)
         d->unsent = held_up(d) || !hand_over(d, en);
 }

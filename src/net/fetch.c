@@ -24,8 +24,6 @@ struct fetch {
     CURLU *url;
     char *text, *ca_file;
     fetch_done *done;
-    fetch_posted *posted; /* NULL: a GET */
-    struct curl_slist *headers;
     void *arg;
     struct fetch_reply reply;
     struct err e;
@@ -171,7 +169,6 @@ static void fetch_free(struct fetch *x)
         curl_multi_remove_handle(x->fetcher->multi, x->easy);
         curl_easy_cleanup(x->easy);
     }
-    curl_slist_free_all(x->headers);
     curl_url_cleanup(x->url);
     buf_free(&x->reply.body);
     free(x->text);
@@ -204,13 +201,6 @@ static void finish(struct fetch *x, CURLcode rc)
     bool good;
 
     curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (x->posted) {
-        if (rc)
-            explain(x, rc, status);
-        x->posted(x->arg, rc ? 0 : (int)status, buf_as_span(&x->reply.body), &x->e);
-        fetch_free(x);
-        return;
-    }
     good = rc == CURLE_OK && status == 200;
     if (good)
         read_headers(x);
@@ -220,8 +210,8 @@ static void finish(struct fetch *x, CURLcode rc)
     fetch_free(x);
 }
 
-static struct fetch *begin(struct fetcher *f, const char *url, const struct fetch_rules *r,
-                           void *arg)
+struct fetch *fetch_start(struct fetcher *f, const char *url, const struct fetch_rules *r,
+                          fetch_done *done, void *arg)
 {
     struct fetch *x = xcalloc(1, sizeof *x);
 
@@ -229,6 +219,7 @@ static struct fetch *begin(struct fetcher *f, const char *url, const struct fetc
                          .text = span_dup(
                              span_of(url, strcspn(url, "?"))), /* a query may hold a token */
                          .ca_file = r->ca_file ? xstrdup(r->ca_file) : NULL,
+                         .done = done,
                          .arg = arg,
                          .body_bytes = r->body_bytes ? r->body_bytes : BODY_BYTES,
                          .timeout_ms = r->timeout_ms ? r->timeout_ms : TIMEOUT_MS,
@@ -243,40 +234,8 @@ static struct fetch *begin(struct fetcher *f, const char *url, const struct fetc
     if (!x->easy)
         die(EXIT_TEMPORARY, "libcurl could not be started");
     set_options(x, r->allow_http);
+    curl_multi_add_handle(f->multi, x->easy);
     return x;
-}
-
-static struct fetch *add(struct fetch *x)
-{
-    if (x->easy)
-        curl_multi_add_handle(x->fetcher->multi, x->easy);
-    return x;
-}
-
-struct fetch *fetch_start(struct fetcher *f, const char *url, const struct fetch_rules *r,
-                          fetch_done *done, void *arg)
-{
-    struct fetch *x = begin(f, url, r, arg);
-
-    x->done = done;
-    return add(x);
-}
-
-struct fetch *fetch_post(struct fetcher *f, const char *url, const struct fetch_rules *r,
-                         const char *content_type, struct span body, fetch_posted *done, void *arg)
-{
-    struct fetch *x = begin(f, url, r, arg);
-    char *line = xasprintf("Content-Type: %s", content_type);
-
-    x->posted = done;
-    x->headers = curl_slist_append(curl_slist_append(NULL, line), "Expect:");
-    free(line);
-    if (x->easy) {
-        curl_easy_setopt(x->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n);
-        curl_easy_setopt(x->easy, CURLOPT_POSTFIELDS, body.p);
-        curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, x->headers);
-    }
-    return add(x);
 }
 
 void fetch_cancel(struct fetch *x)
@@ -321,10 +280,7 @@ static void tell_refused(struct fetcher *f)
     for (x = TAILQ_FIRST(&f->all); x; x = next) {
         next = TAILQ_NEXT(x, all);
         if (!x->easy) {
-            if (x->posted)
-                x->posted(x->arg, 0, SPAN_NONE, &x->e);
-            else
-                x->done(x->arg, NULL, &x->e);
+            x->done(x->arg, NULL, &x->e);
             fetch_free(x);
             next = TAILQ_FIRST(&f->all); /* `done` may have changed the list */
         }

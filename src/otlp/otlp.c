@@ -4,13 +4,18 @@
  * There are two arrays: one that is filled under a lock held for a copy, and one that the thread
  * has on its way to the collector. A batch that was not taken is sent again after a pause that
  * doubles, a few times; what comes meanwhile fills the other array, and then is lost. */
+#include <errno.h>
+#include <event2/event_struct.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "log.h"
+#include "post.h"
 #include "room.h"
 
 #define QUEUE 2048 /* spans; as many again under way */
@@ -26,13 +31,17 @@ struct otlp {
     struct otlp_cfg cfg;
     char *log_id;
     pthread_t thread;
-    struct fetcher *fetcher;
+    int wake; /* eventfd */
     atomic_bool stop;
     pthread_mutex_t lock;
     struct otlp_span *filling;
     size_t n;
     _Atomic uint64_t full;
     /* the thread's */
+    struct event_base *base;
+    struct poster *poster;
+    struct post_target to;
+    struct event woken, timer;
     struct otlp_span *sending;
     size_t sending_n;
     struct buf body;
@@ -63,19 +72,11 @@ const struct cfg_key *otlp_cfg_keys(void)
     return keys;
 }
 
-/* The operator names it: any host and http will do. */
-static struct fetch_rules rules(int64_t timeout_ms)
-{
-    return (
-        struct fetch_rules){ .allow_http = true, .allow_private = true, .timeout_ms = timeout_ms };
-}
-
 void otlp_check(const struct otlp_cfg *cfg, const struct cfg_node *at, struct err_list *errs)
 {
-    struct fetch_rules r = rules(TIMEOUT_MS);
     struct err e = ERR_INIT;
 
-    if (cfg->endpoint[0] && fetch_check(cfg->endpoint, &r, &e))
+    if (cfg->endpoint[0] && post_check(cfg->endpoint, &e))
         cfg_error(errs, at, "tracing.endpoint %s: %s", cfg->endpoint, e.text);
     if (cfg->endpoint[0] && !cfg->enabled)
         cfg_error(errs, at, "tracing.endpoint needs tracing.enabled: true beside it");
@@ -88,6 +89,14 @@ void otlp_text(char *to, size_t size, struct span text)
     if (n)
         memcpy(to, text.p, n);
     to[n] = '\0';
+}
+
+static void wake(struct otlp *o)
+{
+    uint64_t one = 1;
+
+    while (write(o->wake, &one, sizeof one) < 0 && errno == EINTR)
+        ;
 }
 
 void otlp_add(struct otlp *o, const struct otlp_span *s)
@@ -105,7 +114,7 @@ void otlp_add(struct otlp *o, const struct otlp_span *s)
     }
     pthread_mutex_unlock(&o->lock);
     if (hurry)
-        fetcher_wake(o->fetcher);
+        wake(o);
 }
 
 /* --- the thread
@@ -128,15 +137,15 @@ static bool is_for_now(int status)
     return status == 0 || status == 429 || status == 502 || status == 503 || status == 504;
 }
 
-static void on_posted(void *arg, int status, struct span answer, const struct err *e)
+static void on_answer(void *arg, const struct post_answer *a)
 {
     struct otlp *o = arg;
     char code[32];
     int64_t pause = PAUSE_MS;
 
     o->under_way = false;
-    if (status >= 200 && status < 300) {
-        uint64_t refused = MIN(otlp_json_rejected(answer), (uint64_t)o->sending_n);
+    if (a->status >= 200 && a->status < 300) {
+        uint64_t refused = MIN(otlp_json_rejected(a->text), (uint64_t)o->sending_n);
         counter_add(&o->refused, refused);
         counter_add(&o->exported, o->sending_n - refused);
         o->sending_n = 0;
@@ -144,13 +153,13 @@ static void on_posted(void *arg, int status, struct span answer, const struct er
         o->due_ms = clock_mono_ms() + EVERY_MS;
         return;
     }
-    snprintf(code, sizeof code, "answered %d", status);
+    snprintf(code, sizeof code, "answered %d", a->status);
     o->failures++;
     for (unsigned i = 1; i < o->failures && pause < LONGEST_PAUSE_MS; i++)
         pause *= 2;
     o->due_ms = clock_mono_ms() + MIN(pause, (int64_t)LONGEST_PAUSE_MS);
-    if (!is_for_now(status) || o->failures % TRIES == 0 || atomic_load(&o->stop))
-        give_up(o, status ? code : e->text);
+    if (!is_for_now(a->status) || o->failures % TRIES == 0 || atomic_load(&o->stop))
+        give_up(o, a->status ? code : a->error);
 }
 
 /* Takes what has gathered, unless a batch is still to be sent again. */
@@ -185,15 +194,35 @@ static bool is_half_full(struct otlp *o)
 
 static void send_some(struct otlp *o, int64_t timeout_ms)
 {
-    struct fetch_rules r = rules(timeout_ms);
-
     take(o);
     o->due_ms = clock_mono_ms() + EVERY_MS;
     if (!o->sending_n)
         return;
     o->under_way = true;
-    fetch_post(o->fetcher, o->cfg.endpoint, &r, "application/json", buf_as_span(&o->body),
-               on_posted, o);
+    o->to = (struct post_target){ o->cfg.endpoint, NULL, timeout_ms };
+    post_start(o->poster, &o->to, S("content-type:application/json\n"), buf_as_span(&o->body),
+               on_answer, o);
+}
+
+static void on_woken(evutil_socket_t fd, short what UNUSED, void *arg UNUSED)
+{
+    uint64_t count;
+
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
+}
+
+static void on_time(evutil_socket_t fd UNUSED, short what UNUSED, void *arg UNUSED)
+{
+}
+
+/* Until something happens, at most so long. */
+static void wait_for(struct otlp *o, int64_t ms)
+{
+    struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+
+    event_add(&o->timer, &tv);
+    event_base_loop(o->base, EVLOOP_ONCE);
 }
 
 static void pass(struct otlp *o)
@@ -202,7 +231,7 @@ static void pass(struct otlp *o)
 
     if (!o->under_way && (now >= o->due_ms || (!o->failures && is_half_full(o))))
         send_some(o, TIMEOUT_MS);
-    fetcher_run(o->fetcher, o->under_way ? EVERY_MS : MAX(o->due_ms - clock_mono_ms(), 0) + 1);
+    wait_for(o, o->under_way ? EVERY_MS : MAX(o->due_ms - clock_mono_ms(), 0) + 1);
 }
 
 /* A collector that hangs is waited for no longer than the stop may take. */
@@ -216,7 +245,7 @@ static void say_farewell(struct otlp *o)
             if (!o->sending_n)
                 return;
         }
-        fetcher_run(o->fetcher, MAX(by - clock_mono_ms(), 1));
+        wait_for(o, MAX(by - clock_mono_ms(), 1));
     }
 }
 
@@ -244,7 +273,14 @@ struct otlp *otlp_start(const struct otlp_cfg *cfg, const char *log_id)
     o->cfg =
         (struct otlp_cfg){ .endpoint = xstrdup(cfg->endpoint), .service = xstrdup(cfg->service) };
     o->log_id = xstrdup(log_id);
-    o->fetcher = fetcher_new();
+    o->wake = eventfd(0, EFD_CLOEXEC);
+    o->base = event_base_new();
+    if (o->wake < 0 || !o->base)
+        die(EXIT_IO, "no descriptor left for the traces");
+    o->poster = poster_new(o->base, 1);
+    event_assign(&o->woken, o->base, o->wake, EV_READ | EV_PERSIST, on_woken, o);
+    event_assign(&o->timer, o->base, -1, 0, on_time, o);
+    event_add(&o->woken, NULL);
     o->filling = xcalloc(QUEUE, sizeof *o->filling);
     o->sending = xcalloc(QUEUE, sizeof *o->sending);
     pthread_mutex_init(&o->lock, NULL);
@@ -272,9 +308,13 @@ void otlp_stop(struct otlp *o)
     if (!o)
         return;
     atomic_store(&o->stop, true);
-    fetcher_wake(o->fetcher);
+    wake(o);
     pthread_join(o->thread, NULL);
-    fetcher_free(o->fetcher);
+    poster_free(o->poster);
+    event_del(&o->woken);
+    event_del(&o->timer);
+    event_base_free(o->base);
+    close(o->wake);
     pthread_mutex_destroy(&o->lock);
     buf_free(&o->body);
     free(o->filling);
