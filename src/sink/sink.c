@@ -44,8 +44,8 @@ static const struct cfg_key jq_keys[] = {
       .help = "Processor time for one event; more makes a dead letter." },
     { "memory", CFG_BYTES, sizeof(int64_t), "256MiB", (int64_t)MIB(16), (int64_t)GIB(64),
       .flags = CFG_RELOAD,
-      .help = "Memory for one event; more makes a dead letter. The parsed body counts: some "
-              "ten times its bytes, 140 times in the worst case." },
+      .help = "Memory for one event; more makes a dead letter. The parsed body counts, "
+              "and takes many times its bytes." },
     { 0 }
 };
 
