@@ -120,6 +120,9 @@ void wal_reader_seek(struct wal_reader *r, uint64_t after);
 void wal_reader_close(struct wal_reader *r);
 void wal_release(struct wal_map *m); /* any thread */
 
+/* Records are a little out of the order of their times: an intake thread may wait before it hands
+ * one over, for other replicas as well. */
+#define WAL_DISORDER_MS 1000
 /* First LSN received at or after that wall time; last+1 when there is none. Uses the sidecars. Any
  * thread. */
 uint64_t wal_lsn_at_time(struct wal *w, int64_t wall_ms);

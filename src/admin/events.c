@@ -4,8 +4,8 @@
  * Never a silent gap: what is no longer retained is 410, what is not there yet or belongs to
  * another log is 409 (a stream gets `event: reset`). Waiters hang on one watch of the log and one
  * inbox. Work is bounded a pass, and a stream whose client does not read is not read for. A search
- * looks on, pass by pass, for a moment even when nobody wants to wait; times and
- * ids are looked up in the sidecars. */
+ * looks on, pass by pass, for a moment even when nobody wants to wait; times and ids are looked up
+ * in the sidecars. */
 #include <limits.h>
 #include <string.h>
 
@@ -19,8 +19,6 @@
 #define PENDING_MAX (256u << 10)
 #define KEEPALIVE_S 15
 #define SEARCH_MS 2000
-#define CLOCK_SLACK_MS                                                                             \
-    1000              /* records of several threads are a little out of the order of their times */
 #define ID_COSTS 1000 /* reads: finding where an id may be takes as long */
 
 struct waiter {
@@ -65,8 +63,8 @@ static void find_range(struct admin *a, struct admin_params *p)
 {
     uint64_t first;
 
-    if (p->has_to && p->to_ms < clock_wall_ms() - CLOCK_SLACK_MS)
-        p->end = wal_lsn_at_time(a->view->wal, p->to_ms + CLOCK_SLACK_MS);
+    if (p->has_to && p->to_ms < clock_wall_ms() - WAL_DISORDER_MS)
+        p->end = wal_lsn_at_time(a->view->wal, p->to_ms + WAL_DISORDER_MS);
     if (!p->has_from)
         return;
     first = wal_lsn_at_time(a->view->wal, p->from_ms);

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
@@ -15,6 +14,7 @@
 
 #include "fallback.h"
 #include "log.h"
+#include "spawn.h"
 
 /* What it prints beyond the bound is read all the same, so that it does not stand still. */
 static void read_output(struct call *c)
@@ -88,30 +88,19 @@ static char **environment(const struct call *c, char *more[2])
     return out;
 }
 
-/* The signals that we block and ignore are nobody else's business. */
 static int spawn(struct call *c, int in, int out)
 {
     const struct cfg_strs *command = &c->jobs->cfg->fallback.command;
     char **argv = xcalloc(command->n + 1, sizeof *argv), *more[2], **env = environment(c, more);
     posix_spawn_file_actions_t files;
-    posix_spawnattr_t attr;
-    sigset_t none, all;
     int rc;
 
     memcpy(argv, command->v, command->n * sizeof *argv);
-    sigemptyset(&none);
-    sigfillset(&all);
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_adddup2(&files, in, 0);
     posix_spawn_file_actions_adddup2(&files, out, 1);
     posix_spawn_file_actions_adddup2(&files, out, 2);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                        POSIX_SPAWN_SETSIGDEF);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &all);
-    rc = posix_spawn(&c->pid, argv[0], &files, &attr, argv, env);
-    posix_spawnattr_destroy(&attr);
+    rc = spawn_apart(&c->pid, argv[0], &files, argv, env);
     posix_spawn_file_actions_destroy(&files);
     free(more[0]);
     free(more[1]);

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "clock.h"
 #include "json.h"
 #include "room.h"
+#include "spawn.h"
 
 #define COMPILE_MS 20000
 #define ENDING_MS 2000
@@ -48,23 +48,13 @@ static int spawn(int theirs, struct err *e)
     static char word[] = PROGRAM_WORD, name[] = "hookline";
     char *argv[] = { name, word, NULL }, *env[] = { NULL };
     posix_spawn_file_actions_t files;
-    posix_spawnattr_t attr;
-    sigset_t none, all;
     int rc;
 
-    sigemptyset(&none);
-    sigfillset(&all);
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_adddup2(&files, theirs, PROGRAM_FD);
     for (int fd = 0; fd < PROGRAM_FD; fd++)
         posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                        POSIX_SPAWN_SETSIGDEF);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &all);
-    rc = posix_spawn(&nursery_pid, "/proc/self/exe", &files, &attr, argv, env);
-    posix_spawnattr_destroy(&attr);
+    rc = spawn_apart(&nursery_pid, "/proc/self/exe", &files, argv, env);
     posix_spawn_file_actions_destroy(&files);
     errno = rc;
     return rc ? err_errno(e, EXIT_BAD_CONFIG,

@@ -4,9 +4,6 @@
 #include "room.h"
 
 #define SEGMENTS_A_CALL 16
-/* Records are a little out of the order of their times: an intake thread may wait before it hands
- * one over, for other replicas as well. */
-#define DISORDER_MS 1000
 
 /* The first sealed segment that may hold a record behind `after`, or the active one, as a copy. */
 static bool next_segment(struct wal *w, uint64_t after, int64_t not_before_ms, struct segment *copy)
@@ -85,7 +82,7 @@ uint64_t wal_lsn_at_time(struct wal *w, int64_t wall_ms)
     uint64_t after = atomic_load(&w->first_lsn) - 1, found = 0;
     struct segment s;
 
-    while (!found && next_segment(w, after, wall_ms - DISORDER_MS, &s)) {
+    while (!found && next_segment(w, after, wall_ms - WAL_DISORDER_MS, &s)) {
         if (!ask_sidecar(w, &s, after, wall_ms, &found))
             found = read_for_time(w, &s, after, wall_ms);
         if (!s.sealed)
