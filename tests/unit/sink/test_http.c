@@ -118,6 +118,17 @@ static const struct headers_row {
       false,
       "ce-specversion:1.0\nce-id:i\nce-source:s\nce-type:t\nce-time:1970-01-01T00:00:00.000Z\n"
       "ce-lsn:7\nce-logid:" LOGID "\nwebhook-id:other\n" },
+    { "made by a program, with the trace that came",
+      { .source = S("s"),
+        .id = S("i"),
+        .type = S("t"),
+        .content_type = S("application/json"),
+        .headers = S("traceparent:00-1-2-01\n"),
+        .transformed = true },
+      true,
+      "ce-specversion:1.0\nce-id:i\nce-source:s\nce-type:t\nce-time:1970-01-01T00:00:00.000Z\n"
+      "ce-lsn:7\nce-logid:" LOGID "\nce-transformed:true\ncontent-type:application/json\n"
+      "traceparent:00-1-2-01\n" },
     { "a body that is a CloudEvent itself, once more",
       { .source = S("s"),
         .id = S("i"),
