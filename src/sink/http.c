@@ -84,7 +84,7 @@ static void try_again(struct sink_http *h, struct http_lane *lane, enum http_wor
         say(h, SINK_RETRYING, h->trouble);
     wait = own && word != HTTP_BUSY ? backoff_within(lane->tries - 1, OWN_WAIT_MS)
                                     : backoff_ms(lane->tries - 1);
-    http_lane_wait(h, lane, now + MAX(wait, asked));
+    http_lane_wait(h, lane, now + wait);
 }
 
 static void failed(struct sink_http *h, struct http_lane *lane, enum http_word word,

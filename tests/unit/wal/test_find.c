@@ -4,6 +4,7 @@
 #define segment_path path_in_box /* the log has one of its own */
 #include "wal/box.h"
 #undef segment_path
+#include "crc32c.h"
 #include "wal/room.h"
 
 #define MOST 8192
@@ -194,16 +195,29 @@ static void a_damaged_table_is_read_for(void **state)
 {
     struct box *b = *state;
     char path[128];
+    unsigned reads, hits;
     size_t n;
     char *bytes;
 
     write_log(b, false);
     await_sidecars(b);
+    reads = search(b, "no such id", &hits);
     snprintf(path, sizeof path, "%s/0000000000000001.idx", b->dir);
     n = slurp(path, &bytes);
     bytes[n - IDS_BLOCK + 40] ^= 1;
     spit(path, bytes, n);
     check_ids(b, RECORDS);
+    bytes[n - IDS_BLOCK + 40] ^= 1;
+    /* with the right checksum: more entries than there is room for; of another segment */
+    for (size_t at = 5; at <= 8; at += 3) {
+        uint8_t *block = (uint8_t *)bytes + n - IDS_BLOCK;
+        block[at] ^= 0x40;
+        format_put32(block, crc32c(0, block + 4, IDS_BLOCK - 4));
+        spit(path, bytes, n);
+        check_ids(b, RECORDS);
+        assert_true(search(b, "no such id", &hits) > reads);
+        block[at] ^= 0x40;
+    }
     assert_int_equal(unlink(path), 0);
     check_ids(b, RECORDS);
     free(bytes);
