@@ -4,7 +4,12 @@
  * A connection is reading (EV_READ armed) unless it is closing, has as many requests waiting as it
  * may, or has answers that the client does not take: so what it holds is bounded. Answers are sent
  * at once; only what the kernel does not take waits in `out` with EV_WRITE armed. A connection that
- * ends is marked dead and freed by the next tick, never in its own callback. */
+ * ends is marked dead and freed by the next tick, never in its own callback.
+ *
+ * Plain HTTP is edge-triggered, which spares the kernel a second look at every socket a request
+ * (epoll(7)). A read that fills less than its room has emptied the socket; `more` says that bytes,
+ * or the end behind EV_CLOSED, may be left that no further event will tell of. TLS and what comes
+ * before HTTP are level-triggered. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,7 +22,7 @@
 #include "room.h"
 
 #define LINGER_BYTES (64u << 10)
-#define RECORDS 16               /* of TLS, a turn */
+#define READS 16                 /* a turn; of TLS, records */
 #define CHUNKED_READ (16u << 10) /* at most so much can be behind a body of unknown length */
 
 void conn_set_wait(struct net_conn *c, enum wait w)
@@ -48,28 +53,34 @@ static bool wants_read(const struct net_conn *c)
 
 static short wanted_events(const struct net_conn *c)
 {
-    short blocked = c->tls_blocked ? EV_WRITE : 0;
+    short blocked = c->tls_blocked ? EV_WRITE : 0, what;
 
     if (c->stage != STAGE_HTTP)
         return blocked ? blocked : EV_READ;
-    return (short)((wants_read(c) ? EV_READ : 0) | (c->out.n ? EV_WRITE : 0) | blocked);
+    what = (short)((wants_read(c) ? EV_READ : 0) | (c->out.n ? EV_WRITE : 0) | blocked);
+    return (short)(what && !c->tls ? what | EV_ET | EV_CLOSED : what);
+}
+
+static void arm(struct net_conn *c, short what)
+{
+    c->server->writing += !!(what & EV_WRITE);
+    c->server->writing -= !!(c->armed & EV_WRITE);
+    if (c->armed)
+        event_del(&c->ev);
+    c->armed = what;
+    if (!what)
+        return;
+    event_assign(&c->ev, c->server->base, c->fd, (short)(what | EV_PERSIST), conn_on_event, c);
+    event_add(&c->ev, NULL);
 }
 
 static void set_events(struct net_conn *c)
 {
     short what = wanted_events(c);
 
-    if (what == c->armed)
-        return;
-    c->server->writing += !!(what & EV_WRITE);
-    c->server->writing -= !!(c->armed & EV_WRITE);
-    c->armed = what;
-    event_del(&c->ev);
-    if (!what)
-        return;
-    event_assign(&c->ev, c->server->base, c->fd, (short)(what | EV_PERSIST), conn_on_event, c);
-    event_add(&c->ev, NULL);
-    if (c->tls_more && what & EV_READ) /* no event of the socket would tell of it */
+    if (what != c->armed)
+        arm(c, what);
+    if (c->more && what & EV_READ)
         event_active(&c->ev, EV_READ, 0);
 }
 
@@ -83,15 +94,13 @@ struct net_conn *conn_new(struct net_server *s, int fd, const struct net_door *d
     c->place = -1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
                sizeof one); /* fails on Unix sockets; no matter */
-    event_assign(&c->ev, s->base, fd, EV_READ | EV_PERSIST, conn_on_event, c);
-    event_add(&c->ev, NULL);
-    c->armed = EV_READ;
     TAILQ_INSERT_TAIL(&s->all, c, all);
     s->conns++;
     if (door->tls)
         c->tls = tls_accept(door->tls, fd);
     c->stage = door->proxy ? STAGE_PROXY : door->tls ? STAGE_HANDSHAKE : STAGE_HTTP;
     conn_set_wait(c, c->stage == STAGE_HTTP ? WAIT_FIRST : WAIT_HANDSHAKE);
+    set_events(c);
     return c;
 }
 
@@ -147,7 +156,8 @@ static void start_closing(struct net_conn *c, bool linger)
 {
     c->closing = true;
     c->linger |= linger;
-    c->continue_due = c->tls_more = c->tls_blocked = false;
+    c->continue_due = c->tls_blocked = false;
+    c->more &= !c->tls; /* TLS is not read any more */
     if (c->reading)
         request_recycle(c->reading);
     c->reading = NULL;
@@ -171,7 +181,12 @@ static void finish(struct net_conn *c)
 
 static ssize_t send_some(struct net_conn *c, const char *p, size_t n)
 {
-    return c->tls ? tls_send(c->tls, p, n) : send(c->fd, p, n, MSG_NOSIGNAL);
+    ssize_t sent;
+
+    do
+        sent = c->tls ? tls_send(c->tls, p, n) : send(c->fd, p, n, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent;
 }
 
 /* Sends from p; keeps what the kernel does not take. False: the connection is dead. */
@@ -181,7 +196,7 @@ static bool send_or_keep(struct net_conn *c, const char *p, size_t n)
 
     if (!c->out.n) {
         sent = send_some(c, p, n);
-        if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+        if (sent < 0 && errno != EAGAIN) {
             conn_close(c);
             return false;
         }
@@ -374,12 +389,20 @@ static void process(struct net_conn *c)
     c->processing = false;
 }
 
+/* Whether a socket may hold more than the n bytes that a read with so much room took; n < 0: errno.
+ */
+static bool more_behind(const struct net_conn *c, ssize_t n, size_t room)
+{
+    return n < 0 ? errno == EINTR : n > 0 && ((size_t)n == room || c->hangup);
+}
+
 /* Bytes that nobody will look at: behind a refusal, or behind the request of a stream. */
 static void discard(struct net_conn *c)
 {
     char bin[8192];
     ssize_t n = recv(c->fd, bin, sizeof bin, 0);
 
+    c->more = !c->tls && more_behind(c, n, sizeof bin);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     c->lingered += (uint32_t)MAX(n, 0);
@@ -392,10 +415,11 @@ static void receive(struct net_conn *c)
     struct net_request *req = c->reading ? c->reading : (c->reading = request_take(c));
     size_t room =
         req->http.chunked ? MIN(req->cap - req->have, CHUNKED_READ) : req->cap - req->have;
-    ssize_t n = c->tls
-                    ? tls_recv(c->tls, req->bytes + req->have, room, &c->tls_more, &c->tls_blocked)
-                    : recv(c->fd, req->bytes + req->have, room, 0);
+    ssize_t n = c->tls ? tls_recv(c->tls, req->bytes + req->have, room, &c->more, &c->tls_blocked)
+                       : recv(c->fd, req->bytes + req->have, room, 0);
 
+    if (!c->tls)
+        c->more = more_behind(c, n, room);
     if (n > 0) {
         req->have += (size_t)n;
         process(c);
@@ -421,7 +445,7 @@ static void write_out(struct net_conn *c)
 {
     ssize_t n = send_some(c, c->out.p, c->out.n);
 
-    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+    if (n < 0 && errno != EAGAIN) {
         conn_close(c);
         return;
     }
@@ -433,14 +457,12 @@ static void write_out(struct net_conn *c)
     process(c);
 }
 
-/* Records that TLS holds already are taken without waiting for the socket, others' turns apart. */
+/* What is there already is taken without waiting for the socket, others' turns apart. */
 static void receive_all(struct net_conn *c)
 {
     receive(c);
-    for (int i = 1; i < RECORDS && !c->dead && c->tls_more && !c->closing && wants_read(c); i++)
+    for (int i = 1; i < READS && !c->dead && c->more && !c->closing && wants_read(c); i++)
         receive(c);
-    if (!c->dead && c->tls_more && wants_read(c))
-        event_active(&c->ev, EV_READ, 0);
 }
 
 void conn_on_event(evutil_socket_t fd UNUSED, short what, void *arg)
@@ -453,7 +475,8 @@ void conn_on_event(evutil_socket_t fd UNUSED, short what, void *arg)
             set_events(c);
         return;
     }
-    readable = what & EV_READ || c->tls_blocked || c->tls_more;
+    c->hangup |= !!(what & EV_CLOSED);
+    readable = what & (EV_READ | EV_CLOSED) || c->tls_blocked || c->more;
     if (what & EV_WRITE && c->out.n)
         write_out(c);
     if (!c->dead && readable && wants_read(c)) {

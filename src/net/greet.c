@@ -72,7 +72,7 @@ static bool shake_hands(struct net_conn *c)
     counter_add(&c->server->handshakes[tls_resumed(c->tls) ? HANDSHAKE_RESUMED : HANDSHAKE_DONE],
                 1);
     tls_client_names(c->tls, &c->names);
-    c->tls_more = true; /* the request may have come along with the last of the handshake */
+    c->more = true; /* the request may have come along with the last of the handshake */
     return true;
 }
 

@@ -46,7 +46,8 @@ struct net_conn {
     int fd;
     uint8_t wait, stage;
     short armed;
-    bool tls_more;     /* TLS may hold bytes that no event tells of */
+    bool more;         /* there may be bytes that no event tells of: in TLS, or in the socket */
+    bool hangup;       /* the client has sent its last byte; it may not have been read yet */
     bool tls_blocked;  /* it must write before it can go on reading */
     bool closing;      /* no request is read any more; close when `out` is empty */
     bool linger;       /* the client may still be sending: read on a little before the close */

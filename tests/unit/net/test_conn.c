@@ -96,6 +96,11 @@ static char *pattern(size_t n)
     return p;
 }
 
+static int armed(const struct net_conn *c)
+{
+    return c->armed & (EV_READ | EV_WRITE);
+}
+
 /* A client that has asked and reads nothing yet; the first answer does not fit into the sockets. */
 static void ask_for_much(struct world *w, struct client *c, const char *more)
 {
@@ -120,13 +125,13 @@ static void what_the_kernel_does_not_take_is_sent_later(void **state UNUSED)
     world_open(&w, &roomy);
     ask_for_much(&w, &c, "");
     conn = w.got[0]->conn;
-    assert_int_equal(conn->armed, EV_READ);
+    assert_int_equal(armed(conn), EV_READ);
     answer(w.got[0], body);
-    assert_int_equal(conn->armed, EV_WRITE);
+    assert_int_equal(armed(conn), EV_WRITE);
     assert_int_equal(net_unanswered(w.server), 1); /* a shutdown must not cut it off */
     UNTIL(&w, hear(&c) && c.got.n > BIG);
     assert_string_equal(strstr(buf_cstr(&c.got), "\r\n\r\n") + 4, body);
-    UNTIL(&w, conn->armed == EV_READ);
+    UNTIL(&w, armed(conn) == EV_READ);
     assert_int_equal(net_unanswered(w.server), 0);
     assert_null(conn->out.p); /* nothing is held for a connection that waits */
     free(body);
@@ -190,6 +195,95 @@ static void a_client_that_has_said_all_still_gets_its_answer(void **state UNUSED
     assert_string_equal(strstr(buf_cstr(&c.got), "\r\n\r\n") + 4, body);
     UNTIL(&w, net_connections(w.server) == 0);
     free(body);
+    client_free(&c);
+    world_close(&w);
+}
+
+/* One event tells of both. */
+static void an_end_that_comes_with_the_bytes_is_seen(void **state UNUSED)
+{
+    static const char *const said[] = { POST_A, POST_A POST_B, "POST / HTTP/1.1\r\nHost", "",
+                                        "nonsense\r\n and more" };
+
+    for (size_t i = 0; i < ARRAY_LEN(said); i++) {
+        struct world w;
+        struct client c = { 0 };
+
+        world_open(&w, &roomy);
+        w.at_once = true;
+        client_connect(&c, &w);
+        settle(&w);
+        assert_int_equal(send(c.fd, said[i], strlen(said[i]), MSG_NOSIGNAL), strlen(said[i]));
+        shutdown(c.fd, SHUT_WR);
+        settle(&w);
+        assert_int_equal(net_connections(w.server), 0);
+        UNTIL_ENDED(&w, &c);
+        assert_false(c.reset);
+        client_free(&c);
+        world_close(&w);
+    }
+}
+
+static void a_stream_ends_with_an_end_that_came_before_it(void **state UNUSED)
+{
+    struct world w;
+    struct client c = { 0 };
+
+    world_open(&w, &roomy);
+    w.as_stream = true;
+    client_connect(&c, &w);
+    settle(&w);
+    assert_int_equal(send(c.fd, S("GET / HTTP/1.1\r\nHost: a\r\n\r\n").p, 27, MSG_NOSIGNAL), 27);
+    shutdown(c.fd, SHUT_WR);
+    settle(&w);
+    assert_int_equal(w.served, 1);
+    assert_int_equal(w.stream_closed, 1);
+    assert_int_equal(net_connections(w.server), 0);
+    client_free(&c);
+    world_close(&w);
+}
+
+/* More than one read takes, all in the socket before the first. */
+static void what_is_there_at_once_is_taken_to_its_end(void **state UNUSED)
+{
+    struct world w;
+    struct client c = { 0 };
+    char *body = pattern(60000);
+    struct buf all = BUF_INIT;
+
+    world_open(&w, &roomy);
+    w.at_once = true;
+    client_connect(&c, &w);
+    settle(&w);
+    buf_printf(&all, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n%s", body);
+    for (int i = 0; i < 20; i++)
+        buf_adds(&all, POST_A);
+    assert_int_equal(send(c.fd, all.p, all.n, MSG_NOSIGNAL), all.n);
+    UNTIL(&w, w.served == 21);
+    UNTIL(&w, hear(&c) && count(&c, "HTTP/1.1 200") == 21);
+    buf_free(&all);
+    free(body);
+    client_free(&c);
+    world_close(&w);
+}
+
+static void what_lies_behind_a_refusal_is_thrown_away_at_once(void **state UNUSED)
+{
+    struct world w;
+    struct client c = { 0 };
+    char *junk = pattern(50000);
+
+    world_open(&w, &roomy);
+    client_connect(&c, &w);
+    settle(&w);
+    memcpy(junk, "nonsense\r\n", 10);
+    assert_int_equal(send(c.fd, junk, 50000, MSG_NOSIGNAL), 50000);
+    shutdown(c.fd, SHUT_WR);
+    settle(&w);
+    assert_int_equal(net_connections(w.server), 0);
+    UNTIL_ENDED(&w, &c);
+    assert_false(c.reset);
+    free(junk);
     client_free(&c);
     world_close(&w);
 }
@@ -454,6 +548,10 @@ int main(void)
         cmocka_unit_test(a_client_that_does_not_read_is_not_read),
         cmocka_unit_test(requests_already_read_wait_as_well),
         cmocka_unit_test(a_client_that_has_said_all_still_gets_its_answer),
+        cmocka_unit_test(an_end_that_comes_with_the_bytes_is_seen),
+        cmocka_unit_test(a_stream_ends_with_an_end_that_came_before_it),
+        cmocka_unit_test(what_is_there_at_once_is_taken_to_its_end),
+        cmocka_unit_test(what_lies_behind_a_refusal_is_thrown_away_at_once),
         cmocka_unit_test(a_request_outlives_its_client),
         cmocka_unit_test(a_kept_request_outlives_its_answer),
         cmocka_unit_test(memory_of_all_requests_is_bounded),
