@@ -17,6 +17,7 @@
 #include "log.h"
 
 #define BATCH_MAX (4u << 20) /* a group larger than this takes several batches */
+#define PAGE_BYTES 4096
 #define MARK_AFTER_MS 10
 #define TICK_MS 1000
 
@@ -85,6 +86,19 @@ void append_record(struct wal *w, const struct record *rec)
         w->active_first_ms = rec->time_ms;
 }
 
+/* The batch, and zeros to the end of its last page: a page that is written whole need not be read
+ * first. The next batch takes their place. */
+static int write_pages(struct wal *w, const char *name, struct err *e)
+{
+    const struct segment *s = w->active;
+    size_t pad = -(s->end + w->batch_n) % PAGE_BYTES;
+
+    pad = MIN(pad, s->bytes - s->end - w->batch_n);
+    room_for(w, pad);
+    memset(w->batch + w->batch_n, 0, pad);
+    return file_write(s->fd, name, w->batch, w->batch_n + pad, s->end, e);
+}
+
 /* A segment's first batch is synced before the next is written: where it is not right nothing is.
  */
 static int write_batch(struct wal *w, uint64_t flags, struct err *e)
@@ -105,7 +119,7 @@ static int write_batch(struct wal *w, uint64_t flags, struct err *e)
                                .flags = flags };
     format_put_batch(w->batch, &h, s->salt);
     segment_name(s->number, name);
-    if (file_write(s->fd, name, w->batch, w->batch_n, s->end, e))
+    if (write_pages(w, name, e))
         return -1;
     s->chain = format_chain(s->chain, w->batch);
     s->end += w->batch_n;

@@ -76,6 +76,13 @@ int io_reserve(int fd, uint64_t n)
     return fallocate(fd, 0, 0, (off_t)n);
 }
 
+int io_direct(int fd, bool on)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags < 0 ? -1 : fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT);
+}
+
 int io_statvfs(const char *path, struct statvfs *out)
 {
     return statvfs(path, out);

@@ -20,6 +20,7 @@ int io_mkdir(const char *path, mode_t mode);
 int io_lock(int fd); /* exclusive, not waiting */
 int io_size(int fd, uint64_t *size);
 int io_reserve(int fd, uint64_t n); /* room on the disk for the first n bytes */
+int io_direct(int fd, bool on);     /* writes go past the page cache, where that can be had */
 int io_statvfs(const char *path, struct statvfs *out);
 int io_fs_type(const char *path, long *magic);
 void *io_map(int fd, size_t n); /* read only, shared; NULL on failure */

@@ -179,6 +179,7 @@ static void take_back(struct change *c)
             skip = (size_t)((unsigned)rand_r(&disk.seed) % (c->n / 512 + 1)) * 512;
         if (disk.seed % 3 == 2 && rand_r(&disk.seed) % 2)
             break;
+        fcntl(c->fd, F_SETFL, fcntl(c->fd, F_GETFL) & ~O_DIRECT); /* any number of bytes */
         if (pwrite(c->fd, c->old + skip, c->n - skip, (off_t)(c->off + skip)) < 0)
             abort();
         break;
@@ -405,6 +406,13 @@ int io_reserve(int fd, uint64_t n)
     int rc = disk_begin(CALL_GROW);
 
     return disk_done(rc < 0 ? rc : fallocate(fd, 0, 0, (off_t)n));
+}
+
+int io_direct(int fd, bool on)
+{
+    int rc = disk_begin(CALL_OTHER), flags = fcntl(fd, F_GETFL);
+
+    return disk_done(rc < 0 ? rc : fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT));
 }
 
 int io_statvfs(const char *path, struct statvfs *out)
