@@ -104,7 +104,7 @@ struct net_conn *conn_new(struct net_server *s, int fd, const struct net_door *d
     return c;
 }
 
-static void end_stream(struct net_conn *c)
+void conn_end_stream(struct net_conn *c)
 {
     struct net_stream *st = c->stream;
 
@@ -148,7 +148,7 @@ void conn_close(struct net_conn *c)
         rate_places_give(s->limits.places, c->place);
     TAILQ_INSERT_TAIL(&s->dead, c, waiting);
     s->conns--;
-    end_stream(c);
+    conn_end_stream(c);
 }
 
 /* No further request is taken. What was answered goes out; then the connection ends. */
@@ -189,8 +189,7 @@ static ssize_t send_some(struct net_conn *c, const char *p, size_t n)
     return sent;
 }
 
-/* Sends from p; keeps what the kernel does not take. False: the connection is dead. */
-static bool send_or_keep(struct net_conn *c, const char *p, size_t n)
+bool conn_send(struct net_conn *c, const char *p, size_t n)
 {
     ssize_t sent = 0;
 
@@ -207,8 +206,7 @@ static bool send_or_keep(struct net_conn *c, const char *p, size_t n)
     return true;
 }
 
-/* Sets the deadline and the events that the connection is under now. */
-static void after_output(struct net_conn *c)
+void conn_settle(struct net_conn *c)
 {
     if (c->out.n) {
         if (c->wait != WAIT_REPLY)
@@ -232,7 +230,7 @@ static bool send_continue(struct net_conn *c)
     if (!c->continue_due || c->first)
         return true;
     c->continue_due = false;
-    return send_or_keep(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    return conn_send(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 }
 
 static void process(struct net_conn *c);
@@ -247,7 +245,7 @@ void conn_flush(struct net_conn *c)
         if (!c->first)
             c->last = NULL;
         c->queued--;
-        if (!send_or_keep(c, req->reply.p, req->reply.n)) {
+        if (!conn_send(c, req->reply.p, req->reply.n)) {
             request_recycle(req);
             return;
         }
@@ -258,7 +256,7 @@ void conn_flush(struct net_conn *c)
     if (!send_continue(c))
         return;
     c->paused &= c->queued >= c->server->limits.pipeline;
-    after_output(c);
+    conn_settle(c);
     process(c); /* what was left lying meanwhile */
 }
 
@@ -453,7 +451,7 @@ static void write_out(struct net_conn *c)
         buf_drop(&c->out, (size_t)n);
     if (!c->out.n)
         buf_free(&c->out);
-    after_output(c);
+    conn_settle(c);
     process(c);
 }
 
@@ -487,123 +485,4 @@ void conn_on_event(evutil_socket_t fd UNUSED, short what, void *arg)
     }
     if (!c->dead)
         set_events(c);
-}
-
-void net_request_release(struct net_request *req)
-{
-    req->keep = false;
-    if (req->kept)
-        request_recycle(req);
-}
-
-/* --- answers
- * ---------------------------------------------------------------------------------------- */
-
-/* What the connection adds to an answer. Only its last one says that it is the last, and nothing is
- * taken behind that one. */
-static void add_conditions(struct net_request *req, struct http_reply *r)
-{
-    struct net_conn *c = req->conn;
-    bool last = !c || c->last == req;
-
-    r->close = !req->http.keep_alive || (last && (req->server->draining || (c && c->closing)));
-    r->id = req->id;
-    r->http10 = req->http.http10;
-    r->head = req->http.method == METHOD_HEAD;
-    req->close = r->close;
-    if (c && r->close)
-        c->closing = true;
-}
-
-static void answered(struct net_request *req)
-{
-    req->server->unanswered--;
-    req->answered = true;
-    if (req->conn)
-        conn_flush(req->conn);
-    else
-        request_recycle(req);
-}
-
-void net_answer(struct net_request *req, const struct http_reply *reply)
-{
-    struct http_reply r = *reply;
-
-    add_conditions(req, &r);
-    http_write_reply(&req->reply, &r);
-    answered(req);
-}
-
-void net_answer_error(struct net_request *req, enum http_error e, const char *detail,
-                      const char *allow)
-{
-    struct http_reply r = { .status = 0 };
-
-    add_conditions(req, &r);
-    http_write_error(&req->reply, &r, e, detail, allow);
-    answered(req);
-}
-
-struct net_stream *net_answer_later(struct net_request *req, void (*closed)(void *arg), void *arg)
-{
-    struct net_conn *c = req->conn;
-    struct net_stream *st;
-
-    if (!c) {
-        answered(req);
-        return NULL;
-    }
-    st = xcalloc(1, sizeof *st);
-    *st = (struct net_stream){ .conn = c, .closed = closed, .arg = arg };
-    c->stream = st;
-    c->closing = true; /* nothing is read as a request any more */
-    answered(req);
-    return c->dead ? NULL : st;
-}
-
-struct net_stream *net_answer_stream(struct net_request *req, const struct http_reply *reply,
-                                     void (*closed)(void *arg), void *arg)
-{
-    struct http_reply r = *reply;
-
-    if (!req->conn) {
-        net_answer(req, reply);
-        return NULL;
-    }
-    r.stream = true;
-    r.id = req->id;
-    http_write_reply(&req->reply, &r);
-    return net_answer_later(req, closed, arg);
-}
-
-void net_stream_write(struct net_stream *st, struct span bytes)
-{
-    struct net_conn *c = st->conn;
-
-    if (c->first) /* its head still waits for the answers before it */
-        buf_span(&c->last->reply, bytes);
-    else if (send_or_keep(c, bytes.p, bytes.n))
-        after_output(c);
-}
-
-size_t net_stream_pending(const struct net_stream *st)
-{
-    return st->conn->first ? st->conn->last->reply.n : st->conn->out.n;
-}
-
-void net_stream_end(struct net_stream *st)
-{
-    struct net_conn *c = st->conn;
-
-    end_stream(c);
-    after_output(c);
-}
-
-void net_stream_finish(struct net_stream *st, struct span bytes)
-{
-    struct net_conn *c = st->conn; /* stays until the next tick */
-
-    net_stream_write(st, bytes);
-    if (c->stream == st) /* else it broke under the write, and `closed` ran */
-        net_stream_end(st);
 }

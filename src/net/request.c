@@ -68,3 +68,10 @@ bool request_grow(struct net_request *req, size_t cap)
     req->cap = cap;
     return true;
 }
+
+void net_request_release(struct net_request *req)
+{
+    req->keep = false;
+    if (req->kept)
+        request_recycle(req);
+}

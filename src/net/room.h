@@ -97,6 +97,11 @@ void conn_close(struct net_conn *c);
 void conn_refuse(struct net_conn *c, enum http_error e);
 void conn_set_wait(struct net_conn *c, enum wait w);
 void conn_flush(struct net_conn *c);
+/* Sends from p; keeps what the kernel does not take. False: the connection is dead. */
+bool conn_send(struct net_conn *c, const char *p, size_t n);
+/* Sets the deadline and the events that the connection is under now. */
+void conn_settle(struct net_conn *c);
+void conn_end_stream(struct net_conn *c);
 void conn_on_event(evutil_socket_t fd, short what, void *arg);
 
 /* greet.c: goes on with what comes before HTTP; true once HTTP begins */
