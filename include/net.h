@@ -151,8 +151,8 @@ void net_answer_error(struct net_request *req, enum http_error e, const char *de
 void net_request_release(struct net_request *req);
 
 /* A stream (server-sent events), begun by the handler before it returns: headers now, pieces later.
- * `closed` runs once when the client left
- * or net_stream_end was called; the stream is dead after it. */
+ * `closed` runs once when the client left or net_stream_end was called; the stream is dead after
+ * it. NULL: the client is gone already, and `closed` does not run. */
 struct net_stream;
 struct net_stream *net_answer_stream(struct net_request *req, const struct http_reply *reply,
                                      void (*closed)(void *arg), void *arg);

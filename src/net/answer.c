@@ -47,6 +47,10 @@ void net_answer_error(struct net_request *req, enum http_error e, const char *de
     answered(req);
 }
 
+static void not_begun(void *arg UNUSED)
+{
+}
+
 struct net_stream *net_answer_later(struct net_request *req, void (*closed)(void *arg), void *arg)
 {
     struct net_conn *c = req->conn;
@@ -57,11 +61,15 @@ struct net_stream *net_answer_later(struct net_request *req, void (*closed)(void
         return NULL;
     }
     st = xcalloc(1, sizeof *st);
-    *st = (struct net_stream){ .conn = c, .closed = closed, .arg = arg };
+    *st = (struct net_stream){ .conn = c, .closed = not_begun };
     c->stream = st;
     c->closing = true; /* nothing is read as a request any more */
     answered(req);
-    return c->dead ? NULL : st;
+    if (c->dead)
+        return NULL;
+    st->closed = closed;
+    st->arg = arg;
+    return st;
 }
 
 struct net_stream *net_answer_stream(struct net_request *req, const struct http_reply *reply,

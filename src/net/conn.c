@@ -8,8 +8,9 @@
  *
  * Plain HTTP is edge-triggered, which spares the kernel a second look at every socket a request
  * (epoll(7)). A read that fills less than its room has emptied the socket; `more` says that bytes,
- * or the end behind EV_CLOSED, may be left that no further event will tell of. TLS and what comes
- * before HTTP are level-triggered. */
+ * the end behind EV_CLOSED, or a reset behind the bytes may be left that no further event will tell
+ * of. Then the connection is armed anew, which makes the kernel look again, others' turns apart.
+ * TLS and what comes before HTTP are level-triggered. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -80,7 +81,7 @@ static void set_events(struct net_conn *c)
 
     if (what != c->armed)
         arm(c, what);
-    if (c->more && what & EV_READ)
+    if (c->tls && c->more && what & EV_READ)
         event_active(&c->ev, EV_READ, 0);
 }
 
@@ -193,7 +194,7 @@ bool conn_send(struct net_conn *c, const char *p, size_t n)
 {
     ssize_t sent = 0;
 
-    if (!c->out.n) {
+    if (n && !c->out.n) {
         sent = send_some(c, p, n);
         if (sent < 0 && errno != EAGAIN) {
             conn_close(c);
@@ -421,6 +422,8 @@ static void receive(struct net_conn *c)
     if (n > 0) {
         req->have += (size_t)n;
         process(c);
+        /* nobody would write to who is gone: an error may stand behind the bytes */
+        c->more |= !c->tls && (c->stream || c->reading);
         return;
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -483,6 +486,9 @@ void conn_on_event(evutil_socket_t fd UNUSED, short what, void *arg)
         else
             receive_all(c);
     }
-    if (!c->dead)
-        set_events(c);
+    if (c->dead)
+        return;
+    set_events(c);
+    if (!c->tls && c->more && c->armed & EV_READ)
+        arm(c, c->armed);
 }

@@ -91,9 +91,9 @@ void append_record(struct wal *w, const struct record *rec)
 static int write_pages(struct wal *w, const char *name, struct err *e)
 {
     const struct segment *s = w->active;
-    size_t pad = -(s->end + w->batch_n) % PAGE_BYTES;
+    uint64_t end = s->end + w->batch_n;
+    size_t pad = end < s->bytes ? MIN(-end % PAGE_BYTES, s->bytes - end) : 0;
 
-    pad = MIN(pad, s->bytes - s->end - w->batch_n);
     room_for(w, pad);
     memset(w->batch + w->batch_n, 0, pad);
     return file_write(s->fd, name, w->batch, w->batch_n + pad, s->end, e);

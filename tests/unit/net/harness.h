@@ -28,6 +28,7 @@ struct world {
     char address[128];
     bool at_once;                      /* answer in the handler: 200 with the request's body */
     bool as_stream;                    /* answer GET with a stream */
+    bool as_later;                     /* or with one that has no head yet */
     struct net_request *got[REQUESTS]; /* kept, in the order they came */
     size_t got_n, refused_n, served;
     enum http_error refused;
@@ -64,6 +65,8 @@ static inline void on_request(struct net_request *req, void *arg)
         w->stream = net_answer_stream(
             req, &(struct http_reply){ .status = 200, .content_type = "text/event-stream" },
             on_stream_closed, w);
+    } else if (w->as_later && req->http.method == METHOD_GET) {
+        w->stream = net_answer_later(req, on_stream_closed, w);
     } else if (w->at_once) {
         net_answer(req, &(struct http_reply){ .status = 200,
                                               .content_type = "text/plain",

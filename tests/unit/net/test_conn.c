@@ -243,6 +243,77 @@ static void a_stream_ends_with_an_end_that_came_before_it(void **state UNUSED)
     world_close(&w);
 }
 
+static void leave(struct client *c)
+{
+    static const struct linger now = { 1, 0 };
+
+    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now); /* a reset */
+    client_free(c);
+}
+
+/* The bytes are read first, and no further event tells of the reset. */
+static void a_reset_that_comes_with_the_bytes_is_seen(void **state UNUSED)
+{
+    static const char *const said[] = { POST_A, "POST / HTTP/1.1\r\nHost", GET };
+
+    for (size_t i = 0; i < ARRAY_LEN(said); i++) {
+        struct world w;
+        struct client c = { 0 };
+
+        world_open(&w, &roomy);
+        w.at_once = w.as_later = true;
+        client_connect(&c, &w);
+        settle(&w);
+        assert_int_equal(send(c.fd, said[i], strlen(said[i]), MSG_NOSIGNAL), strlen(said[i]));
+        leave(&c);
+        settle(&w);
+        assert_int_equal(net_connections(w.server), 0);
+        assert_int_equal(w.stream_closed, said[i][0] == 'G');
+        world_close(&w);
+    }
+}
+
+/* Its owner learns it from NULL alone. */
+static void a_stream_that_never_began_is_not_closed(void **state UNUSED)
+{
+    struct world w;
+    struct client c = { 0 };
+
+    world_open(&w, &roomy);
+    w.as_stream = true;
+    client_connect(&c, &w);
+    settle(&w);
+    assert_int_equal(send(c.fd, GET, strlen(GET), MSG_NOSIGNAL), strlen(GET));
+    leave(&c); /* so that the head of the stream cannot be sent */
+    settle(&w);
+    assert_int_equal(w.served, 1);
+    assert_null(w.stream);
+    assert_int_equal(w.stream_closed, 0);
+    assert_int_equal(net_connections(w.server), 0);
+    world_close(&w);
+}
+
+static void one_client_does_not_take_every_turn(void **state UNUSED)
+{
+    struct world w;
+    struct client c = { 0 };
+    struct buf all = BUF_INIT;
+
+    world_open(&w, &roomy);
+    w.at_once = true;
+    client_connect(&c, &w);
+    settle(&w);
+    for (int i = 0; i < 3000; i++)
+        buf_adds(&all, POST_A);
+    assert_int_equal(send(c.fd, all.p, all.n, MSG_NOSIGNAL), all.n);
+    event_base_loop(w.base, EVLOOP_ONCE);
+    assert_in_range(w.served, 1, 2000);
+    UNTIL(&w, hear(&c) && w.served == 3000);
+    buf_free(&all);
+    client_free(&c);
+    world_close(&w);
+}
+
 /* More than one read takes, all in the socket before the first. */
 static void what_is_there_at_once_is_taken_to_its_end(void **state UNUSED)
 {
@@ -286,14 +357,6 @@ static void what_lies_behind_a_refusal_is_thrown_away_at_once(void **state UNUSE
     free(junk);
     client_free(&c);
     world_close(&w);
-}
-
-static void leave(struct client *c)
-{
-    static const struct linger now = { 1, 0 };
-
-    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now); /* a reset */
-    client_free(c);
 }
 
 static void a_request_outlives_its_client(void **state UNUSED)
@@ -550,6 +613,9 @@ int main(void)
         cmocka_unit_test(a_client_that_has_said_all_still_gets_its_answer),
         cmocka_unit_test(an_end_that_comes_with_the_bytes_is_seen),
         cmocka_unit_test(a_stream_ends_with_an_end_that_came_before_it),
+        cmocka_unit_test(a_reset_that_comes_with_the_bytes_is_seen),
+        cmocka_unit_test(a_stream_that_never_began_is_not_closed),
+        cmocka_unit_test(one_client_does_not_take_every_turn),
         cmocka_unit_test(what_is_there_at_once_is_taken_to_its_end),
         cmocka_unit_test(what_lies_behind_a_refusal_is_thrown_away_at_once),
         cmocka_unit_test(a_request_outlives_its_client),

@@ -257,6 +257,26 @@ static void goodbye_is_said(void **state UNUSED)
     close_world(&w);
 }
 
+static void an_answer_that_comes_later(void **state UNUSED)
+{
+    struct world w;
+    struct secure s;
+
+    open_over_tls(&w, &roomy, false, NULL);
+    w.as_later = true;
+    secure_connect(&w, &s, NULL);
+    secure_say(&w, &s, GET, strlen(GET));
+    UNTIL(&w, w.served == 1);
+    settle(&w);
+    assert_int_equal(w.stream_closed, 0);
+    assert_non_null(w.stream);
+    net_stream_finish(w.stream, S("HTTP/1.1 204 No Content\r\n\r\n"));
+    UNTIL(&w, secure_hear(&s) && s.ended);
+    assert_non_null(strstr(buf_cstr(&s.c.got), "HTTP/1.1 204"));
+    secure_free(&s);
+    close_world(&w);
+}
+
 static void a_refusal_is_heard(void **state UNUSED)
 {
     struct world w;
@@ -445,6 +465,7 @@ int main(void)
         cmocka_unit_test(answers_that_do_not_fit),
         cmocka_unit_test(a_handshake_ends_its_deadline),
         cmocka_unit_test(goodbye_is_said),
+        cmocka_unit_test(an_answer_that_comes_later),
         cmocka_unit_test(a_refusal_is_heard),
         cmocka_unit_test(an_abrupt_end),
         cmocka_unit_test(who_the_client_is),
