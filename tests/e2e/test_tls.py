@@ -279,7 +279,7 @@ def ask_admin(h, tls, path='/status', headers=None, method='GET'):
 
 
 def admin_over_tls():
-    """admin: HTTPS; a token, one that may only read, a client certificate; `hookline health` with HOOKLINE_CA"""
+    """admin: HTTPS; a token, one that may only read, a client certificate; waiting for a job; `hookline health` with HOOKLINE_CA"""
     h = Bridge()
     try:
         own = h.authority.issue('operator', 'DNS:operator.example')
@@ -301,6 +301,8 @@ def admin_over_tls():
         assert subprocess.run([HOOKLINE, 'health'], env=env, stderr=subprocess.DEVNULL).returncode == 69
         env['HOOKLINE_CA'] = h.authority.ca
         assert subprocess.run([HOOKLINE, 'health'], env=env, stdout=subprocess.DEVNULL).returncode == 0
+        status, body, _ = ask_admin(h, tls, '/v1/jobs/none?wait=1', bearer('half'))
+        assert status == 404 and json.loads(body)['state'] is None, (status, body)  # it waited, and was not turned away
         h.write(admin_more=h.admin_more.replace('full', 'new'))
         h.reload()
         until('the new token', lambda: ask_admin(h, tls, headers=bearer('new'))[0] == 200)
