@@ -244,7 +244,8 @@ struct cfg_doc *cfg_parse(const char *file, struct span text, bool expand, struc
     r.doc->file = xstrdup(file);
     if (!yaml_parser_initialize(&r.yaml))
         die(EXIT_IO, "out of memory");
-    yaml_parser_set_input_string(&r.yaml, (const unsigned char *)text.p, text.n);
+    /* an empty file has no bytes to point at */
+    yaml_parser_set_input_string(&r.yaml, (const unsigned char *)(text.n ? text.p : ""), text.n);
     read_document(&r);
     yaml_parser_delete(&r.yaml);
     if (!r.broken && r.doc->root && r.doc->root->kind == CFG_NODE_MAP)

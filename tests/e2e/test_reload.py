@@ -152,12 +152,13 @@ def a_bad_file_changes_nothing():
             f.write(good_key)
         mended()
         text = read(h.config)
-        with open(h.config, 'wb') as f:
-            f.write(text + b'nonsense: [')
-        rejected('hookline.yaml')
-        with open(h.config, 'wb') as f:
-            f.write(text)
-        mended()
+        for broken in (text + b'nonsense: [', b''):  # the second is what there is while an editor writes
+            with open(h.config, 'wb') as f:
+                f.write(broken)
+            rejected('hookline.yaml' if broken else 'keys and values are expected')
+            with open(h.config, 'wb') as f:
+                f.write(text)
+            mended()
         h.write(cert=os.path.join(h.dir, 'late.crt'))  # named before it is there
         rejected('late.crt')
         with open(os.path.join(h.dir, 'late.crt'), 'wb') as f:
