@@ -3,8 +3,8 @@
  *
  * A segment is filled with zeros before it is used: overwriting written blocks changes no metadata,
  * so that a commit's fdatasync needs no journal commit of the file system. The zeros go past the
- * page cache where the file system lets them, which takes a fifth of the processor time and leaves
- * the memory to others: append.c writes whole pages, so that none of them is ever read. A file that
+ * page cache where the file system lets them, which costs less and leaves the memory to others:
+ * append.c writes whole pages, so that none of them is ever read. A file that
  * was a segment once needs no zeros: its blocks are written, and the fresh salt in its new header
  * makes every checksum of its earlier life wrong. Whatever step of either a crash interrupts, the
  * folder holds the old segment, the whole new one, or a spare.tmp that nobody reads. */

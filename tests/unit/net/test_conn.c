@@ -199,6 +199,20 @@ static void a_client_that_has_said_all_still_gets_its_answer(void **state UNUSED
     world_close(&w);
 }
 
+/* A client whose connection the server has taken, and has no event of yet. */
+static void meet(struct world *w, struct client *c)
+{
+    world_open(w, &roomy);
+    client_connect(c, w);
+    settle(w);
+}
+
+/* All of it is in the socket before the server's next turn. */
+static void says_at_once(struct client *c, const char *p, size_t n)
+{
+    assert_int_equal(send(c->fd, p, n, MSG_NOSIGNAL), n);
+}
+
 /* One event tells of both. */
 static void an_end_that_comes_with_the_bytes_is_seen(void **state UNUSED)
 {
@@ -209,11 +223,9 @@ static void an_end_that_comes_with_the_bytes_is_seen(void **state UNUSED)
         struct world w;
         struct client c = { 0 };
 
-        world_open(&w, &roomy);
+        meet(&w, &c);
         w.at_once = true;
-        client_connect(&c, &w);
-        settle(&w);
-        assert_int_equal(send(c.fd, said[i], strlen(said[i]), MSG_NOSIGNAL), strlen(said[i]));
+        says_at_once(&c, said[i], strlen(said[i]));
         shutdown(c.fd, SHUT_WR);
         settle(&w);
         assert_int_equal(net_connections(w.server), 0);
@@ -229,11 +241,9 @@ static void a_stream_ends_with_an_end_that_came_before_it(void **state UNUSED)
     struct world w;
     struct client c = { 0 };
 
-    world_open(&w, &roomy);
+    meet(&w, &c);
     w.as_stream = true;
-    client_connect(&c, &w);
-    settle(&w);
-    assert_int_equal(send(c.fd, S("GET / HTTP/1.1\r\nHost: a\r\n\r\n").p, 27, MSG_NOSIGNAL), 27);
+    says_at_once(&c, GET, strlen(GET));
     shutdown(c.fd, SHUT_WR);
     settle(&w);
     assert_int_equal(w.served, 1);
@@ -260,11 +270,9 @@ static void a_reset_that_comes_with_the_bytes_is_seen(void **state UNUSED)
         struct world w;
         struct client c = { 0 };
 
-        world_open(&w, &roomy);
+        meet(&w, &c);
         w.at_once = w.as_later = true;
-        client_connect(&c, &w);
-        settle(&w);
-        assert_int_equal(send(c.fd, said[i], strlen(said[i]), MSG_NOSIGNAL), strlen(said[i]));
+        says_at_once(&c, said[i], strlen(said[i]));
         leave(&c);
         settle(&w);
         assert_int_equal(net_connections(w.server), 0);
@@ -279,11 +287,9 @@ static void a_stream_that_never_began_is_not_closed(void **state UNUSED)
     struct world w;
     struct client c = { 0 };
 
-    world_open(&w, &roomy);
+    meet(&w, &c);
     w.as_stream = true;
-    client_connect(&c, &w);
-    settle(&w);
-    assert_int_equal(send(c.fd, GET, strlen(GET), MSG_NOSIGNAL), strlen(GET));
+    says_at_once(&c, GET, strlen(GET));
     leave(&c); /* so that the head of the stream cannot be sent */
     settle(&w);
     assert_int_equal(w.served, 1);
@@ -299,13 +305,11 @@ static void one_client_does_not_take_every_turn(void **state UNUSED)
     struct client c = { 0 };
     struct buf all = BUF_INIT;
 
-    world_open(&w, &roomy);
+    meet(&w, &c);
     w.at_once = true;
-    client_connect(&c, &w);
-    settle(&w);
     for (int i = 0; i < 3000; i++)
         buf_adds(&all, POST_A);
-    assert_int_equal(send(c.fd, all.p, all.n, MSG_NOSIGNAL), all.n);
+    says_at_once(&c, all.p, all.n);
     event_base_loop(w.base, EVLOOP_ONCE);
     assert_in_range(w.served, 1, 2000);
     UNTIL(&w, hear(&c) && w.served == 3000);
@@ -322,14 +326,12 @@ static void what_is_there_at_once_is_taken_to_its_end(void **state UNUSED)
     char *body = pattern(60000);
     struct buf all = BUF_INIT;
 
-    world_open(&w, &roomy);
+    meet(&w, &c);
     w.at_once = true;
-    client_connect(&c, &w);
-    settle(&w);
     buf_printf(&all, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n%s", body);
     for (int i = 0; i < 20; i++)
         buf_adds(&all, POST_A);
-    assert_int_equal(send(c.fd, all.p, all.n, MSG_NOSIGNAL), all.n);
+    says_at_once(&c, all.p, all.n);
     UNTIL(&w, w.served == 21);
     UNTIL(&w, hear(&c) && count(&c, "HTTP/1.1 200") == 21);
     buf_free(&all);
@@ -344,11 +346,9 @@ static void what_lies_behind_a_refusal_is_thrown_away_at_once(void **state UNUSE
     struct client c = { 0 };
     char *junk = pattern(50000);
 
-    world_open(&w, &roomy);
-    client_connect(&c, &w);
-    settle(&w);
+    meet(&w, &c);
     memcpy(junk, "nonsense\r\n", 10);
-    assert_int_equal(send(c.fd, junk, 50000, MSG_NOSIGNAL), 50000);
+    says_at_once(&c, junk, 50000);
     shutdown(c.fd, SHUT_WR);
     settle(&w);
     assert_int_equal(net_connections(w.server), 0);

@@ -4,6 +4,13 @@
 #include "wal/box.h"
 
 #include <glob.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
+
+#include "wal/format.h"
+
+#define PAGE 4096
 
 static ino_t inode(struct box *b, unsigned number)
 {
@@ -119,6 +126,76 @@ static void a_recycled_tail_is_not_torn(void **state)
     drop(frozen);
 }
 
+/* Where the batches of a segment end. */
+static size_t end_of(const char *p, size_t n)
+{
+    const uint8_t *bytes = (const uint8_t *)p;
+    struct segment_header s;
+    struct batch_header h;
+    size_t at = SEGMENT_HEADER;
+
+    assert_int_equal(format_get_segment(bytes, &s), 0);
+    while (at + BATCH_HEADER <= n && format_get_batch(bytes + at, &h, s.salt, at))
+        at += BATCH_HEADER + h.length;
+    return at;
+}
+
+static bool zeros(const char *p, size_t n)
+{
+    return !n || (!p[0] && !memcmp(p, p + 1, n - 1));
+}
+
+static void zeros_follow_the_last_batch_to_the_end_of_its_page(void **state)
+{
+    struct box *b = *state;
+    unsigned above_an_earlier_life = 0;
+
+    b->cfg.retain_bytes = 2 * SEGMENT;
+    open_log(b);
+    for (unsigned n = 1; n < 60; n++) {
+        append_until(b, n);
+        usleep(10000);
+        if (!inode(b, n - 1))
+            continue;
+        char *p;
+        size_t bytes = slurp(segment_path(b, n - 1), &p), end = end_of(p, bytes);
+        size_t page = MIN(bytes, (end + PAGE - 1) / PAGE * PAGE);
+        if (end > SEGMENT_HEADER)
+            assert_true(zeros(p + end, page - end));
+        above_an_earlier_life += end > SEGMENT_HEADER && !zeros(p + page, bytes - page);
+        free(p);
+    }
+    assert_true(above_an_earlier_life);
+}
+
+/* A spare that nobody has used yet takes no memory but for its header. */
+static void the_zeros_of_a_spare_are_not_in_the_page_cache(void **state)
+{
+    struct box *b = *state;
+    unsigned char there[SEGMENT / PAGE];
+    unsigned resident = 0;
+    struct statfs fs;
+    void *p;
+    int fd;
+
+    open_log(b);
+    append_until(b, 2);
+    fd = open(segment_path(b, 2), O_RDONLY | O_DIRECT);
+    assert_int_equal(statfs(b->dir, &fs), 0);
+    if (fd < 0 || fs.f_type == TMPFS_MAGIC) {
+        print_message("# the file system has no writes past the page cache\n");
+        skip();
+    }
+    p = mmap(NULL, SEGMENT, PROT_READ, MAP_SHARED, fd, 0);
+    assert_true(p != MAP_FAILED);
+    assert_int_equal(mincore(p, SEGMENT, there), 0);
+    for (size_t i = 0; i < ARRAY_LEN(there); i++)
+        resident += there[i] & 1;
+    assert_in_range(resident, 0, 1);
+    munmap(p, SEGMENT);
+    close(fd);
+}
+
 static void what_a_reader_holds_stays(void **state)
 {
     struct box *b = *state;
@@ -216,6 +293,8 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         T(a_trimmed_segment_becomes_the_next),
         CASE("case 32: a recycled tail is not torn", a_recycled_tail_is_not_torn),
+        T(zeros_follow_the_last_batch_to_the_end_of_its_page),
+        T(the_zeros_of_a_spare_are_not_in_the_page_cache),
         T(what_a_reader_holds_stays),
         T(a_file_set_aside_is_forgotten),
         T(repeats_of_trimmed_records_are_told),
