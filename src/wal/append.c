@@ -87,7 +87,8 @@ void append_record(struct wal *w, const struct record *rec)
 }
 
 /* The batch, and zeros to the end of its last page: a page that is written whole need not be read
- * first. The next batch takes their place. */
+ * first. The next batch takes their place. The disk begins at once, while the sync thread may still
+ * wait for the group before; an error that this call is told is told to nobody else (P3). */
 static int write_pages(struct wal *w, const char *name, struct err *e)
 {
     const struct segment *s = w->active;
@@ -96,7 +97,11 @@ static int write_pages(struct wal *w, const char *name, struct err *e)
 
     room_for(w, pad);
     memset(w->batch + w->batch_n, 0, pad);
-    return file_write(s->fd, name, w->batch, w->batch_n + pad, s->end, e);
+    if (file_write(s->fd, name, w->batch, w->batch_n + pad, s->end, e))
+        return -1;
+    return io_start_write(s->fd, s->end, w->batch_n + pad)
+               ? err_errno(e, EXIT_IO, "wal: write %s off %llu", name, (unsigned long long)s->end)
+               : 0;
 }
 
 /* A segment's first batch is synced before the next is written: where it is not right nothing is.

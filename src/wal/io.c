@@ -2,6 +2,7 @@
 #include "io.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +30,14 @@ ssize_t io_pread(int fd, void *p, size_t n, uint64_t off)
 ssize_t io_pwrite(int fd, const void *p, size_t n, uint64_t off)
 {
     return pwrite(fd, p, n, (off_t)off);
+}
+
+/* Where the call cannot be had, or is forbidden, the fdatasync does all of it. */
+int io_start_write(int fd, uint64_t off, uint64_t n)
+{
+    int rc = sync_file_range(fd, (off_t)off, (off_t)n, SYNC_FILE_RANGE_WRITE);
+
+    return rc && (errno == ENOSYS || errno == EPERM || errno == EINVAL) ? 0 : rc;
 }
 
 int io_fdatasync(int fd)

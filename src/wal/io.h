@@ -12,6 +12,7 @@ int io_open(const char *path, int flags, mode_t mode);
 int io_close(int fd);
 ssize_t io_pread(int fd, void *p, size_t n, uint64_t off);
 ssize_t io_pwrite(int fd, const void *p, size_t n, uint64_t off);
+int io_start_write(int fd, uint64_t off, uint64_t n); /* begins, does not wait, syncs nothing */
 int io_fdatasync(int fd);
 int io_fsync(int fd);
 int io_rename(const char *from, const char *to);

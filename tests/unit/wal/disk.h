@@ -340,6 +340,13 @@ static int disk_sync(int fd, bool data_only)
     return disk_done(rc);
 }
 
+int io_start_write(int fd UNUSED, uint64_t off UNUSED, uint64_t n UNUSED)
+{
+    int rc = disk_begin(CALL_OTHER);
+
+    return disk_done(rc);
+}
+
 int io_fdatasync(int fd)
 {
     if (is_segment(fd))
@@ -447,8 +454,9 @@ int io_drop_pages(void *p, size_t n)
     return madvise(p, n, MADV_DONTNEED);
 }
 
-void io_forget(int fd UNUSED, uint64_t off UNUSED, uint64_t n UNUSED)
+void io_forget(int fd, uint64_t off, uint64_t n)
 {
+    posix_fadvise(fd, (off_t)off, (off_t)n, POSIX_FADV_DONTNEED);
 }
 
 int io_list(const char *path, char ***names, size_t *n)
