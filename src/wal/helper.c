@@ -12,6 +12,7 @@
 #include "room.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -244,7 +245,7 @@ static void provide_spare(struct wal *w)
 }
 
 /* A mapping that only the table holds is given back, so that a long backlog read once does not stay
- * mapped. */
+ * mapped. What it brought into the page cache may go again. */
 static void drop_idle_maps(struct wal *w)
 {
     pthread_mutex_lock(&w->lock);
@@ -253,9 +254,50 @@ static void drop_idle_maps(struct wal *w)
         if (s->map && atomic_load(&s->map->refs) == 1) {
             wal_release(s->map);
             s->map = NULL;
+            s->forgotten = false;
         }
     }
     pthread_mutex_unlock(&w->lock);
+}
+
+/* A sealed segment that every sink has passed and nobody reads, or NULL. Under lock. */
+static struct segment *to_forget(const struct wal *w)
+{
+    uint64_t lowest = UINT64_MAX;
+
+    cursor_lowest(w, &lowest);
+    for (size_t i = 0; i < w->segs_n; i++) {
+        struct segment *s = w->segs[i];
+        if (s->sealed && s->has_sidecar && !s->forgotten && !s->map && s->last_lsn <= lowest)
+            return s;
+    }
+    return NULL;
+}
+
+/* What was delivered is seldom read again, and would fill the page cache: it makes room for others,
+ * and for the log itself, which is quicker on memory that was in use than on memory that never was.
+ */
+static void forget_delivered(struct wal *w)
+{
+    for (;;) {
+        struct segment *s;
+        char *path;
+        int fd;
+
+        pthread_mutex_lock(&w->lock);
+        if ((s = to_forget(w)))
+            s->forgotten = true;
+        pthread_mutex_unlock(&w->lock);
+        if (!s)
+            return;
+        path = segment_path(w, s->number);
+        fd = io_open(path, O_RDONLY, 0);
+        if (fd >= 0) {
+            io_forget(fd, 0, s->bytes);
+            io_close(fd);
+        }
+        free(path);
+    }
 }
 
 /* A sealed segment without a sidecar, as a copy; false when there is none. What was made of it when
@@ -353,6 +395,7 @@ void *helper_thread(void *arg)
             ;
         update_backlog(w);
         drop_idle_maps(w);
+        forget_delivered(w);
         scrub_some(w, &scrub);
         heal_some(w);
         if (turn % 600 == 0)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The scrub: reads every sealed segment again, slowly, so that damage is known before somebody
- * needs the data. Helper thread; some MiB a second at most, from the disk and not from the page
- * cache, one pass a day; what is sealed meanwhile joins the pass.
+ * needs the data. Helper thread; some MiB a second at most, one pass a day; what is sealed
+ * meanwhile joins the pass. What every sink is past comes from the disk and not from the page
+ * cache.
  *
  * What it finds it names and marks; whether it is set aside is decided in heal.c. Damage stops
  * neither senders nor the sinks that do not need the data. */
@@ -39,6 +40,16 @@ static bool begin(struct wal *w, struct scrub *sb)
     sb->chain = 0;
     free(path);
     return true;
+}
+
+/* What it read is in the page cache; the helper lets it go once every sink is past it. */
+static void let_go(struct wal *w, const struct scrub *sb)
+{
+    pthread_mutex_lock(&w->lock);
+    for (size_t i = 0; i < w->segs_n; i++)
+        if (w->segs[i]->number == sb->seg.number)
+            w->segs[i]->forgotten = false;
+    pthread_mutex_unlock(&w->lock);
 }
 
 static void end(struct scrub *sb)
@@ -109,7 +120,6 @@ static bool piece(struct wal *w, struct scrub *sb)
         sb->chain = format_chain(sb->chain, sc->raw);
         sb->next_lsn = sc->batch.first_lsn + sc->batch.count;
     }
-    io_forget(sc->fd, start, sc->pos - start);
     counter_add(&w->scrubbed_bytes, sc->pos - start);
     if (sc->pos < sb->seg.end)
         return true;
@@ -142,8 +152,10 @@ void scrub_some(struct wal *w, struct scrub *sb)
     }
     sb->through = false;
     sb->busy = piece(w, sb);
-    if (!sb->busy)
+    if (!sb->busy) {
+        let_go(w, sb);
         end(sb);
+    }
 }
 
 void scrub_close(struct scrub *sb)
