@@ -12,8 +12,6 @@
  * of. Then the connection is armed anew, which makes the kernel look again, others' turns apart.
  * TLS and what comes before HTTP are level-triggered. */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -88,13 +86,10 @@ static void set_events(struct net_conn *c)
 struct net_conn *conn_new(struct net_server *s, int fd, const struct net_door *door)
 {
     struct net_conn *c = xcalloc(1, sizeof *c);
-    int one = 1;
 
     c->server = s;
     c->fd = fd;
     c->place = -1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
-               sizeof one); /* fails on Unix sockets; no matter */
     TAILQ_INSERT_TAIL(&s->all, c, all);
     s->conns++;
     if (door->tls)

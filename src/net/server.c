@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -143,7 +144,10 @@ static void on_accept(evutil_socket_t fd, short what UNUSED, void *arg)
 static void add_listener(struct net_server *s, int fd, bool shared)
 {
     struct listener *l = xcalloc(1, sizeof *l);
+    int one = 1;
 
+    /* what is accepted here inherits it; fails on Unix sockets, no matter */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     *l = (struct listener){ .next = s->listeners, .server = s, .fd = fd, .shared = shared };
     s->listeners = l;
     s->listeners_n++;

@@ -3,6 +3,8 @@
  * that stops and goes on, output that the kernel does not take, clients that leave. */
 #include "harness.h"
 
+#include <netinet/tcp.h>
+
 #define BIG (size_t) MIB(4)
 
 static void answers_leave_in_the_order_of_the_requests(void **state UNUSED)
@@ -113,6 +115,25 @@ static void ask_for_much(struct world *w, struct client *c, const char *more)
     says(w, c, more);
     UNTIL(w, w->got_n >= 1);
     setsockopt(w->got[0]->conn->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+}
+
+/* Nagle's algorithm would keep a small answer back until the one before it is acknowledged. */
+static void an_accepted_connection_sends_at_once(void **state UNUSED)
+{
+    struct world w;
+    struct client c = { 0 };
+    int no_delay = 0;
+    socklen_t n = sizeof no_delay;
+
+    world_open(&w, &roomy);
+    client_connect(&c, &w);
+    says(&w, &c, POST_A);
+    UNTIL(&w, w.got_n == 1);
+    assert_int_equal(getsockopt(w.got[0]->conn->fd, IPPROTO_TCP, TCP_NODELAY, &no_delay, &n), 0);
+    assert_int_equal(no_delay, 1);
+    answer(w.got[0], "");
+    client_free(&c);
+    world_close(&w);
 }
 
 static void what_the_kernel_does_not_take_is_sent_later(void **state UNUSED)
@@ -607,6 +628,7 @@ int main(void)
         cmocka_unit_test(answers_leave_in_the_order_of_the_requests),
         cmocka_unit_test(a_full_pipeline_pauses_reading),
         cmocka_unit_test(a_handler_that_answers_at_once_does_not_nest),
+        cmocka_unit_test(an_accepted_connection_sends_at_once),
         cmocka_unit_test(what_the_kernel_does_not_take_is_sent_later),
         cmocka_unit_test(a_client_that_does_not_read_is_not_read),
         cmocka_unit_test(requests_already_read_wait_as_well),
