@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The threads: starting, publishing a configuration, stopping. After each pass over what was ready
- * everything gathered goes to the log in one hand-over, so that it shares one sync. */
+/* The threads: starting, publishing a configuration, stopping. What is ready is taken in before it
+ * goes to the log, in one hand-over, so that it shares one sync. */
 #include "intake.h"
 
 #include <sched.h>
@@ -15,6 +15,7 @@
 
 #define F(m) offsetof(struct intake_limits_cfg, m)
 #define RESERVED_FDS 128 /* for the log, the sinks and the admin listener */
+#define ENOUGH 16 /* requests that are handed to the log before all that is ready is taken in */
 #define SILENT_MS 60000
 #define NETWORKS 65536 /* whose rate is known at a time; 1 MiB, touched when it is used */
 #define N(m) (offsetof(struct intake_network_cfg, m))
@@ -117,6 +118,23 @@ static bool finished(const struct intake_thread *t)
            ((!t->waiting_n && !net_unanswered(t->server)) || clock_mono_ms() >= t->stop_by_ms);
 }
 
+static void hand_over(struct intake_thread *t)
+{
+    wal_submit(t->in->wal, &t->gathered);
+    t->gathered_n = 0;
+}
+
+/* One pass over what is ready. What it gathered is handed over once a pass finds nothing more, or
+ * when it is enough for the log to begin: the rest comes while that is synced. */
+static void pass(struct intake_thread *t)
+{
+    size_t before = t->gathered_n;
+
+    event_base_loop(t->base, before ? EVLOOP_NONBLOCK : EVLOOP_ONCE);
+    if (t->gathered_n == before || t->gathered_n >= ENOUGH)
+        hand_over(t);
+}
+
 static void *run(void *arg)
 {
     struct intake_thread *t = arg;
@@ -124,10 +142,9 @@ static void *run(void *arg)
 
     snprintf(name, sizeof name, "intake-%u", t->number);
     prctl(PR_SET_NAME, name);
-    while (!finished(t)) {
-        event_base_loop(t->base, EVLOOP_ONCE);
-        wal_submit(t->in->wal, &t->gathered);
-    }
+    while (!finished(t))
+        pass(t);
+    hand_over(t);
     intake_expire(t, INT64_MAX, true);
     return NULL;
 }

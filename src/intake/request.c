@@ -320,6 +320,7 @@ void intake_log(struct intake_thread *t, struct pending *p)
         p->submitted_us = clock_mono_us();
     t->waiting_n++;
     msg_list_add(&t->gathered, &p->append.msg);
+    t->gathered_n++;
 }
 
 static void submit(struct intake_thread *t, struct net_request *req, const struct source_plan *plan,

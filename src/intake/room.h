@@ -92,7 +92,8 @@ struct intake_thread {
     struct event inbox_ev, tick;
     struct net_server *server;
     const struct intake_conf *conf;
-    struct msg_list gathered;    /* handed to the log at the end of the pass */
+    struct msg_list gathered; /* to be handed to the log */
+    size_t gathered_n;
     struct pending_list waiting; /* for an answer, in the order of their deadlines */
     size_t waiting_n;            /* the log has, answered or not */
     struct sink_queue *queues;   /* one a sink */
