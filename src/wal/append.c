@@ -192,7 +192,7 @@ static int seal(struct wal *w, struct err *e)
     s->end = m.end;
     s->chain = m.chain;
     s->sealed_boot_ms = clock_boot_ms();
-    s->sealed = true;
+    s->sealed = s->cached = true;
     io_close(s->fd);
     s->fd = -1;
     pthread_mutex_unlock(&w->lock);

@@ -254,7 +254,7 @@ static void drop_idle_maps(struct wal *w)
         if (s->map && atomic_load(&s->map->refs) == 1) {
             wal_release(s->map);
             s->map = NULL;
-            s->forgotten = false;
+            s->cached = true;
         }
     }
     pthread_mutex_unlock(&w->lock);
@@ -268,7 +268,7 @@ static struct segment *to_forget(const struct wal *w)
     cursor_lowest(w, &lowest);
     for (size_t i = 0; i < w->segs_n; i++) {
         struct segment *s = w->segs[i];
-        if (s->sealed && s->has_sidecar && !s->forgotten && !s->map && s->last_lsn <= lowest)
+        if (s->sealed && s->has_sidecar && s->cached && !s->map && s->last_lsn <= lowest)
             return s;
     }
     return NULL;
@@ -286,7 +286,7 @@ static void forget_delivered(struct wal *w)
 
         pthread_mutex_lock(&w->lock);
         if ((s = to_forget(w)))
-            s->forgotten = true;
+            s->cached = false;
         pthread_mutex_unlock(&w->lock);
         if (!s)
             return;

@@ -31,7 +31,7 @@ struct segment {
     bool sealed, has_sidecar, recycled, mended;
     bool has_ids; /* its sidecar has a table of so many ids, the whole segment's */
     uint32_t ids;
-    bool forgotten; /* its pages have left the page cache, and no reader mapped it since */
+    bool cached; /* its pages are in the page cache, since it was written or read again */
     bool damaged, scrub_told; /* damage found at a start or by the scrub; named by the scrub */
     bool suspect;             /* a reader or the scrub met damage: the helper looks (heal.c) */
     uint64_t waits_for_lsn;   /* it did, and may set it aside once all sinks have this LSN */

@@ -48,7 +48,7 @@ static void let_go(struct wal *w, const struct scrub *sb)
     pthread_mutex_lock(&w->lock);
     for (size_t i = 0; i < w->segs_n; i++)
         if (w->segs[i]->number == sb->seg.number)
-            w->segs[i]->forgotten = false;
+            w->segs[i]->cached = true;
     pthread_mutex_unlock(&w->lock);
 }
 
