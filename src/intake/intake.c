@@ -16,6 +16,7 @@
 #define F(m) offsetof(struct intake_limits_cfg, m)
 #define RESERVED_FDS 128 /* for the log, the sinks and the admin listener */
 #define ENOUGH 16 /* requests that are handed to the log before all that is ready is taken in */
+#define HOLD_US 1000
 #define SILENT_MS 60000
 #define NETWORKS 65536 /* whose rate is known at a time; 1 MiB, touched when it is used */
 #define N(m) (offsetof(struct intake_network_cfg, m))
@@ -124,14 +125,18 @@ static void hand_over(struct intake_thread *t)
     t->gathered_n = 0;
 }
 
-/* One pass over what is ready. What it gathered is handed over once a pass finds nothing more, or
- * when it is enough for the log to begin: the rest comes while that is synced. */
+/* One pass over what is ready. What it gathered is handed over once a pass finds nothing more for
+ * the log, when it is enough for the log to begin (the rest comes while that is synced), or when it
+ * has waited long enough for passes that others made long. */
 static void pass(struct intake_thread *t)
 {
     size_t before = t->gathered_n;
 
-    event_base_loop(t->base, before ? EVLOOP_NONBLOCK : EVLOOP_ONCE);
-    if (t->gathered_n == before || t->gathered_n >= ENOUGH)
+    event_base_loop(t->base, EVLOOP_ONCE | (before ? EVLOOP_NONBLOCK : 0));
+    if (!before)
+        t->gathered_us = clock_mono_us();
+    if (t->gathered_n == before || t->gathered_n >= ENOUGH ||
+        clock_mono_us() - t->gathered_us >= HOLD_US)
         hand_over(t);
 }
 

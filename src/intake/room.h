@@ -94,6 +94,7 @@ struct intake_thread {
     const struct intake_conf *conf;
     struct msg_list gathered; /* to be handed to the log */
     size_t gathered_n;
+    int64_t gathered_us;         /* when the first of them was */
     struct pending_list waiting; /* for an answer, in the order of their deadlines */
     size_t waiting_n;            /* the log has, answered or not */
     struct sink_queue *queues;   /* one a sink */
