@@ -113,6 +113,62 @@ static void all_of_one_pass_share_a_sync(void **state)
     close(fd);
 }
 
+#define FLOODERS 8
+
+static atomic_bool flooding;
+
+/* More requests that do not come to the log than the thread can answer. */
+static void *flood(void *arg)
+{
+    static const char forged[] = "POST /hooks/guarded HTTP/1.1\r\nHost: a\r\n"
+                                 "Content-Length: 0\r\n\r\n";
+    struct buf many = BUF_INIT;
+    char drop[65536];
+    size_t at[FLOODERS] = { 0 };
+    int fds[FLOODERS];
+
+    for (int i = 0; i < 100; i++)
+        buf_adds(&many, forged);
+    for (int i = 0; i < FLOODERS; i++)
+        fds[i] = client(arg);
+    while (atomic_load(&flooding))
+        for (int i = 0; i < FLOODERS; i++) {
+            ssize_t n = send(fds[i], many.p + at[i], many.n - at[i], MSG_DONTWAIT | MSG_NOSIGNAL);
+
+            at[i] = (at[i] + (size_t)MAX(n, 0)) % many.n;
+            while (recv(fds[i], drop, sizeof drop, MSG_DONTWAIT) > 0)
+                ;
+        }
+    for (int i = 0; i < FLOODERS; i++)
+        close(fds[i]);
+    buf_free(&many);
+    return NULL;
+}
+
+static void others_keep_nothing_from_the_log(void **state)
+{
+    struct world *w = *state;
+    pthread_t others;
+    char id[32];
+    int fd;
+
+    make_sources(&w->first, "wanted");
+    add_source(&w->first, "guarded",
+               "provider: standard-webhooks\nsecrets: [whsec_AAAAAAAAAAAAAAAA]");
+    start(w, 1);
+    atomic_store(&flooding, true);
+    assert_int_equal(pthread_create(&others, NULL, flood, w), 0);
+    fd = client(w);
+    for (int i = 0; i < 5; i++) {
+        snprintf(id, sizeof id, "wanted-%d", i);
+        post(fd, "wanted", id, "");
+        expect(fd, 200, "accepted");
+    }
+    atomic_store(&flooding, false);
+    pthread_join(others, NULL);
+    close(fd);
+}
+
 static void a_slow_commit_is_told_and_its_record_stays(void **state)
 {
     struct world *w = *state;
@@ -310,6 +366,7 @@ int main(void)
         WITH_WORLD(what_is_answered_is_counted),
         WITH_WORLD(a_full_sink_closes_its_sources_and_types_only),
         WITH_WORLD(all_of_one_pass_share_a_sync),
+        WITH_WORLD(others_keep_nothing_from_the_log),
         WITH_WORLD(a_slow_commit_is_told_and_its_record_stays),
         WITH_WORLD(clients_that_left_are_no_trouble),
         WITH_WORLD(a_new_configuration_comes_while_requests_wait),
